@@ -1,0 +1,2 @@
+\echo Use "CREATE EXTENSION musicverse" to load this file. \quit
+

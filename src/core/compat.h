@@ -1,0 +1,78 @@
+/*
+ * Differences between the server versions this extension is written for
+ * (15 to 18), each wrapped under the newest name or signature.
+ */
+#ifndef MV_COMPAT_H
+#define MV_COMPAT_H
+
+#include "postgres.h"
+
+#include "access/tableam.h"
+#include "executor/executor.h"
+#include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+
+#if PG_VERSION_NUM < 150000
+#error "musicverse needs PostgreSQL 15 or newer"
+#endif
+
+#if PG_VERSION_NUM < 160000
+/* Until 16 what a check hook hands over as *extra came from malloc */
+#define guc_malloc(elevel, size) malloc(size)
+#endif
+
+#if PG_VERSION_NUM < 170000
+/* 17 ties a set to a resource owner (NULL: for the whole session) instead of a memory context */
+#define CreateWaitEventSet(resowner, nevents) CreateWaitEventSet(TopMemoryContext, nevents)
+#endif
+
+#if PG_VERSION_NUM < 160000
+/* 16 renamed the family of ACL checks */
+#define object_ownercheck(classid, objid, roleid) \
+	((classid) == RelationRelationId ? pg_class_ownercheck(objid, roleid) : \
+	 pg_extension_ownercheck(objid, roleid))
+#endif
+
+#if PG_VERSION_NUM < 170000
+/* 17 numbers processes instead of handing out back-end ids */
+#define MyProcNumber (MyProc->pgprocno)
+#endif
+
+#if PG_VERSION_NUM < 170000
+#define INJECTION_POINT(name) ((void) 0)
+#endif
+
+/* 16 added an argument for indexes that only summarise */
+static inline List *
+mv_insert_index_tuples(ResultRelInfo *rel, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM < 160000
+	return ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL);
+#else
+	return ExecInsertIndexTuples(rel, slot, estate, false, false, NULL, NIL, false);
+#endif
+}
+
+/* 16 tells which kinds of indexes need an entry instead of whether any does */
+static inline TM_Result
+mv_table_tuple_update(Relation rel, ItemPointer tid, TupleTableSlot *slot, CommandId cid,
+					  Snapshot snapshot, bool *update_indexes)
+{
+	TM_FailureData failure;
+	LockTupleMode mode;
+#if PG_VERSION_NUM < 160000
+	return table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot, true,
+							  &failure, &mode, update_indexes);
+#else
+	TU_UpdateIndexes which;
+	TM_Result	result = table_tuple_update(rel, tid, slot, cid, snapshot, InvalidSnapshot, true,
+											&failure, &mode, &which);
+
+	*update_indexes = result == TM_Ok && which == TU_All;
+	return result;
+#endif
+}
+
+#endif							/* MV_COMPAT_H */

@@ -1,0 +1,15 @@
+/*
+ * What tells this database from a copy of it, which must not send.
+ */
+#ifndef MV_INSTALLATION_H
+#define MV_INSTALLATION_H
+
+#include "postgres.h"
+
+/* Defines musicverse.cluster_identity. Called from _PG_init. */
+extern void mv_installation_init(void);
+
+/* The identity of this database in this place, palloc'd. Raises if a stat fails. */
+extern char *mv_identity(void);
+
+#endif							/* MV_INSTALLATION_H */

@@ -1,0 +1,27 @@
+/*
+ * The launcher keeps the workers of the databases in musicverse.databases
+ * running and takes them away where somebody needs the database to himself.
+ */
+#ifndef MV_LAUNCHER_H
+#define MV_LAUNCHER_H
+
+#include "postgres.h"
+
+#include "core/shared.h"
+
+/* Defines musicverse.databases and .delivery_workers, registers the launcher, hooks utility commands. */
+extern void mv_launcher_init(void);
+
+/*
+ * For a worker: claims its place in shared memory and connects to its
+ * database. Exits the process when it isn't wanted.
+ */
+extern MvShard *mv_worker_attach(Datum main_arg, MvDatabase **database, int *shard);
+
+/* True when the worker should leave: pause, new number of shards, not wanted any more. */
+extern bool mv_worker_should_leave(MvDatabase *database, int shard);
+
+/* Leaves because the extension isn't there; it starts again when it is created. */
+extern void mv_worker_leave_without_extension(MvDatabase *database, int shard) pg_attribute_noreturn();
+
+#endif							/* MV_LAUNCHER_H */

@@ -1,0 +1,92 @@
+/*
+ * What the three transfer files share: transfer.c (the loop and its waiting),
+ * transfer_target.c (destinations and their prepared handles) and
+ * transfer_response.c (what comes back, and how failures are worded).
+ */
+#ifndef MV_TRANSFER_INT_H
+#define MV_TRANSFER_INT_H
+
+#include "core/transfer.h"
+
+#include <sys/socket.h>
+
+#if LIBCURL_VERSION_NUM < 0x075700
+#error "musicverse needs libcurl 7.87 or newer (CURLOPT_QUICK_EXIT)"
+#endif
+
+/* Why one of our callbacks cut an exchange short */
+typedef enum MvCut
+{
+	MV_CUT_NONE,
+	MV_CUT_BODY,				/* enough of the body was seen: a success */
+	MV_CUT_HEADERS,				/* more header bytes than anybody needs */
+	MV_CUT_MEMORY
+} MvCut;
+
+/*
+ * An easy handle with all constant options set, and the state of the exchange
+ * that uses it. libcurl's callbacks get a pointer to this, so that it can be
+ * reused without setting them again.
+ */
+typedef struct MvHandle
+{
+	CURL	   *easy;
+	MvTarget   *target;
+	MvLoop	   *loop;			/* which loop's close-socket data is set */
+	MvTransfer *transfer;		/* NULL while idle */
+	struct MvHandle *next_idle;
+	bool		plain_post;		/* the method options stand at POST */
+
+	/* Heads the header list: without values they suppress libcurl's own. */
+	struct curl_slist suppress[3];
+
+	/* The exchange. */
+	MvCut		cut;
+	bool		header_seen;	/* a byte of a response came */
+	bool		header_done;	/* the final response's header is complete */
+	int			line_status;	/* of the last status line, 0 = none yet */
+	size_t		header_bytes;	/* all that came, interim responses included */
+	size_t		header_room;	/* allocated for response_headers */
+	size_t		body_room;		/* allocated for response_body */
+	bool		header_full;	/* a line didn't fit: later ones are dropped too */
+
+	/* What was dialled last, or refused. */
+	bool		dialled;
+	struct sockaddr_storage address;
+	const char *refusal;
+
+	char		errbuf[CURL_ERROR_SIZE];
+} MvHandle;
+
+/* transfer_target.c */
+
+/*
+ * Takes an idle handle or makes one, and binds it to the transfer. NULL when
+ * libcurl is out of memory. Blocks no signals.
+ */
+extern MvHandle *mv_handle_take(MvLoop *loop, MvTransfer *transfer);
+
+/* Returns the handle to its target, or frees it. It must be out of the multi. */
+extern void mv_handle_give_back(MvHandle *handle);
+
+/* True for an https: URL */
+extern bool mv_target_is_tls(const MvTarget *target);
+
+/* transfer.c */
+extern int	mv_loop_close_socket(void *loop, curl_socket_t fd);
+extern curl_socket_t mv_loop_open_socket(void *handle, curlsocktype purpose, struct curl_sockaddr *addr);
+
+/* transfer_response.c */
+extern size_t mv_response_header(char *line, size_t size, size_t count, void *handle);
+extern size_t mv_response_body(char *data, size_t size, size_t count, void *handle);
+
+/* Clears the result fields of a transfer. */
+extern void mv_transfer_reset(MvTransfer *transfer);
+
+/* Fills status, timings, addresses and error of an exchange that ended. */
+extern void mv_transfer_finish(MvTransfer *transfer, CURLcode code);
+
+/* Fills code and error of an exchange that libcurl never took on. */
+extern void mv_transfer_fail(MvTransfer *transfer, CURLcode code, const char *error);
+
+#endif							/* MV_TRANSFER_INT_H */

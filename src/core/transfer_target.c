@@ -1,0 +1,373 @@
+/*
+ * Destinations of exchanges: a target holds its URL and TLS material, and easy
+ * handles on which everything that doesn't change from one exchange to the
+ * next is set already. Setting it each time would cost a seventh of the
+ * throughput.
+ *
+ * All memory comes from malloc: handles outlive any memory context, and
+ * libcurl's threads may touch what they refer to. A target that is freed while
+ * exchanges of it run goes away with the last of them. Nothing here raises.
+ */
+#include "postgres.h"
+
+#include "core/transfer_int.h"
+#include "utils/guc.h"
+
+/* More idle handles than this are not kept; each holds some 25 kB. */
+#define MAX_IDLE_HANDLES 64
+
+struct MvTarget
+{
+	char	   *url;
+	char	   *user_agent;
+	char	   *client_cert;
+	char	   *client_key;
+	char	   *ca;
+	long		connect_timeout_ms;
+	long		timeout_ms;
+	bool		is_tls;
+
+	MvHandle   *idle;
+	int			idle_count;
+	int			busy_count;
+	bool		freed;			/* by the caller, while handles were busy */
+};
+
+int			mv_connect_timeout_ms;
+int			mv_request_timeout_ms;
+
+void
+mv_transfer_init(void)
+{
+	DefineCustomIntVariable("musicverse.connect_timeout",
+							"How long resolving, connecting and the TLS handshake of one request may take.",
+							NULL,
+							&mv_connect_timeout_ms,
+							5000, 1, 10 * 60 * 1000,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("musicverse.request_timeout",
+							"How long one request may take from its start to the end of the response.",
+							NULL,
+							&mv_request_timeout_ms,
+							15000, 1, 60 * 60 * 1000,
+							PGC_SIGHUP,
+							GUC_UNIT_MS,
+							NULL, NULL, NULL);
+}
+
+/* Sets a PEM blob that the target keeps alive as long as the handle. */
+static CURLcode
+set_pem(CURL *easy, CURLoption option, char *pem)
+{
+	struct curl_blob blob = {.data = pem, .len = strlen(pem), .flags = CURL_BLOB_NOCOPY};
+
+	return curl_easy_setopt(easy, option, &blob);
+}
+
+/* Sets what is the same for all exchanges of a target; returns the first failure. */
+static CURLcode
+set_constant_options(MvHandle *handle)
+{
+	CURL	   *easy = handle->easy;
+	const MvTarget *target = handle->target;
+	CURLcode	code = CURLE_OK;
+
+#define SET(option, value) \
+	do { \
+		if (code == CURLE_OK) \
+			code = curl_easy_setopt(easy, option, value); \
+	} while (0)
+
+	/* No signals, no waiting for resolver threads. */
+	SET(CURLOPT_NOSIGNAL, 1L);
+	SET(CURLOPT_QUICK_EXIT, 1L);
+
+	/* Only what was asked for, only where it was asked for. */
+	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_REDIR_PROTOCOLS_STR, "https");
+	SET(CURLOPT_FOLLOWLOCATION, 0L);
+	SET(CURLOPT_PROXY, "");
+	SET(CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
+	SET(CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
+	SET(CURLOPT_HTTP09_ALLOWED, 0L);
+	SET(CURLOPT_ACCEPT_ENCODING, NULL);
+	SET(CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_2TLS);
+
+	SET(CURLOPT_TCP_NODELAY, 1L);
+	SET(CURLOPT_TCP_KEEPALIVE, 1L);
+	SET(CURLOPT_TCP_KEEPIDLE, 60L);
+	SET(CURLOPT_TCP_KEEPINTVL, 30L);
+
+	SET(CURLOPT_SSLVERSION, (long) CURL_SSLVERSION_TLSv1_2);
+	SET(CURLOPT_SSL_VERIFYPEER, 1L);
+	SET(CURLOPT_SSL_VERIFYHOST, 2L);
+	if (target->ca)
+	{
+		/* Only these: the system's directory would be searched as well. */
+		SET(CURLOPT_CAINFO, NULL);
+		SET(CURLOPT_CAPATH, NULL);
+		if (code == CURLE_OK)
+			code = set_pem(easy, CURLOPT_CAINFO_BLOB, target->ca);
+	}
+	if (target->client_cert)
+	{
+		SET(CURLOPT_SSLCERTTYPE, "PEM");
+		if (code == CURLE_OK)
+			code = set_pem(easy, CURLOPT_SSLCERT_BLOB, target->client_cert);
+	}
+	if (target->client_key)
+	{
+		SET(CURLOPT_SSLKEYTYPE, "PEM");
+		if (code == CURLE_OK)
+			code = set_pem(easy, CURLOPT_SSLKEY_BLOB, target->client_key);
+	}
+
+	SET(CURLOPT_URL, target->url);
+	SET(CURLOPT_USERAGENT, target->user_agent);
+	SET(CURLOPT_CONNECTTIMEOUT_MS, target->connect_timeout_ms);
+	SET(CURLOPT_TIMEOUT_MS, target->timeout_ms);
+
+	SET(CURLOPT_PRIVATE, handle);
+	SET(CURLOPT_ERRORBUFFER, handle->errbuf);
+	SET(CURLOPT_OPENSOCKETFUNCTION, mv_loop_open_socket);
+	SET(CURLOPT_OPENSOCKETDATA, handle);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, mv_loop_close_socket);
+	SET(CURLOPT_HEADERFUNCTION, mv_response_header);
+	SET(CURLOPT_HEADERDATA, handle);
+	SET(CURLOPT_WRITEFUNCTION, mv_response_body);
+	SET(CURLOPT_WRITEDATA, handle);
+#undef SET
+	return code;
+}
+
+static void
+free_handle(MvHandle *handle)
+{
+	if (handle->easy)
+		curl_easy_cleanup(handle->easy);
+	free(handle);
+}
+
+static MvHandle *
+make_handle(MvTarget *target, CURLcode *code)
+{
+	static char *const suppressed[] = {"Accept:", "Expect:", "Content-Type:"};
+	MvHandle   *handle = calloc(1, sizeof(MvHandle));
+
+	*code = CURLE_OUT_OF_MEMORY;
+	if (handle == NULL)
+		return NULL;
+	handle->target = target;
+	for (size_t i = 0; i < lengthof(suppressed); i++)
+	{
+		handle->suppress[i].data = suppressed[i];
+		handle->suppress[i].next = &handle->suppress[i + 1];
+	}
+	handle->easy = curl_easy_init();
+	if (handle->easy)
+		*code = set_constant_options(handle);
+	if (*code != CURLE_OK)
+	{
+		free_handle(handle);
+		return NULL;
+	}
+	return handle;
+}
+
+static void
+keep_idle(MvHandle *handle)
+{
+	MvTarget   *target = handle->target;
+
+	handle->next_idle = target->idle;
+	target->idle = handle;
+	target->idle_count++;
+}
+
+static void
+destroy_target(MvTarget *target)
+{
+	MvHandle   *handle;
+
+	while ((handle = target->idle) != NULL)
+	{
+		target->idle = handle->next_idle;
+		free_handle(handle);
+	}
+	if (target->client_key)
+		explicit_bzero(target->client_key, strlen(target->client_key));
+	free(target->url);
+	free(target->user_agent);
+	free(target->client_cert);
+	free(target->client_key);
+	free(target->ca);
+	free(target);
+}
+
+static bool
+copy_string(char **to, const char *from)
+{
+	if (from == NULL)
+		return true;
+	*to = strdup(from);
+	return *to != NULL;
+}
+
+MvTarget *
+mv_target_create(const MvTargetOptions *options, const char **why)
+{
+	MvTarget   *target = calloc(1, sizeof(MvTarget));
+	MvHandle   *handle;
+	CURLcode	code;
+
+	*why = "out of memory";
+	if (target == NULL)
+		return NULL;
+	if (!copy_string(&target->url, options->url) ||
+		!copy_string(&target->user_agent, options->user_agent) ||
+		!copy_string(&target->client_cert, options->client_cert) ||
+		!copy_string(&target->client_key, options->client_key) ||
+		!copy_string(&target->ca, options->ca))
+	{
+		destroy_target(target);
+		return NULL;
+	}
+	target->connect_timeout_ms = options->connect_timeout_ms;
+	target->timeout_ms = options->timeout_ms;
+	target->is_tls = pg_strncasecmp(options->url, "https:", 6) == 0;
+	if (!target->is_tls && pg_strncasecmp(options->url, "http:", 5) != 0)
+	{
+		*why = "the URL is neither http: nor https:";
+		destroy_target(target);
+		return NULL;
+	}
+
+	handle = make_handle(target, &code);
+	if (handle == NULL)
+	{
+		*why = curl_easy_strerror(code);
+		destroy_target(target);
+		return NULL;
+	}
+	keep_idle(handle);
+	*why = NULL;
+	return target;
+}
+
+void
+mv_target_free(MvTarget *target)
+{
+	if (target->busy_count > 0)
+		target->freed = true;
+	else
+		destroy_target(target);
+}
+
+bool
+mv_target_is_tls(const MvTarget *target)
+{
+	return target->is_tls;
+}
+
+/* Sets method and body. The body is not copied. */
+static CURLcode
+set_request(MvHandle *handle, const MvTransfer *transfer)
+{
+	CURL	   *easy = handle->easy;
+	const char *method = transfer->method ? transfer->method : "POST";
+	bool		plain_post = strcmp(method, "POST") == 0;
+	bool		has_body = plain_post || transfer->body != NULL;
+	CURLcode	code = CURLE_OK;
+
+	if (!(plain_post && handle->plain_post))
+	{
+		bool		is_head = strcmp(method, "HEAD") == 0;
+		bool		is_known = plain_post || is_head || strcmp(method, "GET") == 0;
+
+		/* This order: each of the first three resets what the one before chose. */
+		handle->plain_post = false;
+		code = curl_easy_setopt(easy, CURLOPT_NOBODY, is_head ? 1L : 0L);
+		if (code == CURLE_OK && !is_head)
+			code = curl_easy_setopt(easy, has_body ? CURLOPT_POST : CURLOPT_HTTPGET, 1L);
+		if (code == CURLE_OK)
+			code = curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, is_known ? NULL : method);
+		handle->plain_post = plain_post && code == CURLE_OK;
+	}
+	if (code == CURLE_OK && has_body && strcmp(method, "HEAD") != 0)
+	{
+		code = curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) transfer->body_len);
+		if (code == CURLE_OK)
+			code = curl_easy_setopt(easy, CURLOPT_POSTFIELDS, transfer->body ? transfer->body : "");
+	}
+	return code;
+}
+
+MvHandle *
+mv_handle_take(MvLoop *loop, MvTransfer *transfer)
+{
+	MvTarget   *target = transfer->target;
+	MvHandle   *handle = target->idle;
+	CURLcode	code;
+
+	if (handle)
+	{
+		target->idle = handle->next_idle;
+		target->idle_count--;
+	}
+	else
+	{
+		handle = make_handle(target, &code);
+		if (handle == NULL)
+			return NULL;
+	}
+
+	handle->suppress[lengthof(handle->suppress) - 1].next = transfer->headers;
+	code = curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, &handle->suppress[0]);
+	if (code == CURLE_OK)
+		code = set_request(handle, transfer);
+	if (code == CURLE_OK && handle->loop != loop)
+	{
+		handle->loop = loop;
+		code = curl_easy_setopt(handle->easy, CURLOPT_CLOSESOCKETDATA, loop);
+	}
+	if (code != CURLE_OK)
+	{
+		free_handle(handle);
+		return NULL;
+	}
+
+	handle->transfer = transfer;
+	handle->cut = MV_CUT_NONE;
+	handle->header_seen = false;
+	handle->header_done = false;
+	handle->header_full = false;
+	handle->line_status = 0;
+	handle->header_bytes = 0;
+	handle->header_room = 0;
+	handle->body_room = 0;
+	handle->dialled = false;
+	handle->refusal = NULL;
+	handle->address.ss_family = AF_UNSPEC;
+	handle->errbuf[0] = '\0';
+	transfer->handle = handle;
+	target->busy_count++;
+	return handle;
+}
+
+void
+mv_handle_give_back(MvHandle *handle)
+{
+	MvTarget   *target = handle->target;
+
+	handle->transfer->handle = NULL;
+	handle->transfer = NULL;
+	target->busy_count--;
+	if (target->freed || target->idle_count >= MAX_IDLE_HANDLES)
+		free_handle(handle);
+	else
+		keep_idle(handle);
+	if (target->freed && target->busy_count == 0)
+		destroy_target(target);
+}

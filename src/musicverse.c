@@ -1,0 +1,44 @@
+/*
+ * Table of contents: what is set up when the library is loaded, room by room.
+ *
+ * Loaded by shared_preload_libraries everything works. Loaded later by a
+ * session, events are recorded all the same, but no worker can be started and
+ * what needs shared memory says so.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "core/caller.h"
+#include "core/clock.h"
+#include "core/guard.h"
+#include "core/installation.h"
+#include "core/launcher.h"
+#include "core/seal.h"
+#include "core/shared.h"
+#include "core/transfer.h"
+#include "webhooks/event.h"
+#include "webhooks/worker.h"
+
+PG_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	mv_shared_init();
+	mv_clock_init();
+	mv_installation_init();
+	mv_seal_init();
+	mv_guard_init();
+	mv_transfer_init();
+	mv_launcher_init();
+
+	mv_event_init();
+	mv_worker_init();
+
+	MarkGUCPrefixReserved("musicverse");
+}
