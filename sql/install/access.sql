@@ -1,0 +1,166 @@
+-- access: who sees and may do what, and what a dump holds
+--
+-- The last part before the grants are cleared, as it names objects of all
+-- rooms. Row-level security lets a user see its own rows and a service role
+-- all of them; nobody but service roles writes to a table, users call the
+-- functions. The leaves of the partitioned tables have row-level security and
+-- no policy: they are reached through their roots only.
+--
+-- caller_is_service() and current_user_id() stand in a subquery, so that they
+-- run once a query and not once a row.
+
+create trigger a_ensure_account before insert on payments
+    for each row execute function ensure_account('user_id');
+create trigger touch_updated_at before update on payments
+    for each row execute function touch_updated_at();
+create trigger emit_event after insert or update of status on payments
+    for each row execute function emit_state_event('payment', 'user_id', 'status', 'succeeded', 'failed');
+
+create trigger a_ensure_account before insert on subscriptions
+    for each row execute function ensure_account('user_id');
+create trigger touch_updated_at before update on subscriptions
+    for each row execute function touch_updated_at();
+-- Its beginning is told once, also when it is resumed later; so is its end,
+-- and a subscription that is cancelled first runs out silently.
+create trigger emit_created after insert on subscriptions
+    for each row when (new.status in ('trialing', 'active', 'past_due'))
+    execute function emit_state_event('subscription', 'user_id', 'status', 'insert:created');
+create trigger emit_cancelled_insert after insert on subscriptions
+    for each row when (new.status in ('cancelled', 'expired'))
+    execute function emit_state_event('subscription', 'user_id', 'status', 'insert:cancelled');
+create trigger emit_cancelled_update after update of status on subscriptions
+    for each row when (old.status not in ('cancelled', 'expired'))
+    execute function emit_state_event('subscription', 'user_id', 'status', 'cancelled', 'expired=cancelled');
+
+do $$
+declare
+    name text;
+begin
+    for name in
+        select c.relname from pg_class c
+         where c.relnamespace = 'musicverse'::regnamespace and c.relkind in ('r', 'p')
+    loop
+        execute format('alter table %I enable row level security', name);
+    end loop;
+
+    foreach name in array '{accounts,payments,subscriptions,tracks,generation_jobs,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
+        execute format('create policy own_rows on %I for select
+            using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
+    end loop;
+    foreach name in array '{tiers,event_types}'::text[] loop
+        execute format('create policy all_rows on %I for select using (true)', name);
+    end loop;
+    foreach name in array '{exposed_roles,installation,worker_marks}'::text[] loop
+        execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
+    end loop;
+
+    foreach name in array '{tiers,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+        execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
+        execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
+        execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
+    end loop;
+end
+$$;
+
+create policy own_rows on webhook_state for select
+    using ((select caller_is_service()) or exists (select from webhook_endpoints w where w.id = webhook_id));
+
+-- What the kinds of roles get: a service role gets all three lists, an
+-- authenticated one the lower two, an anonymous one the last. A function
+-- stands for all that bear its name.
+create function _exposed(kind text, out readable text[], out writable text[], out callable text[]) returns record
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select case kind
+        when 'service' then '{exposed_roles,installation,event_keys,worker_status}'::text[]
+        when 'authenticated' then '{accounts,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
+        when 'anon' then '{tiers,event_types}' end,
+    case kind
+        when 'service' then '{tiers,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        else '{}' end,
+    case kind
+        when 'service' then
+            '{set_tier,record_payment,record_subscription,register_event_type,row_schema,emit_event,emit_row_event,emit_state_event,
+              ensure_account,touch_updated_at,sign_webhook,verify_webhook,sending_status,_worker_status}'::text[]
+        when 'authenticated' then
+            '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
+              replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as}'
+        when 'anon' then '{current_user_id,caller_is_service,_now}' end
+$$;
+comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
+
+create function expose_to(service regrole, authenticated regrole default null, anon regrole default null) returns void
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    granted record;
+    relation name;
+    routine regprocedure;
+    hidden constant name[] := '{secret,previous_secret,client_key}';
+begin
+    if service = authenticated or service = anon or authenticated = anon then
+        raise exception 'a role can be exposed to as one kind only' using errcode = '22023';
+    end if;
+    for granted in
+        select r.rolname, v.role::text as role, v.kind, v.kinds, v.kind = 'service' as is_service
+          from (values (service, 'service', '{service,authenticated,anon}'::text[]),
+                       (authenticated, 'authenticated', '{authenticated,anon}'),
+                       (anon, 'anon', '{anon}')) v (role, kind, kinds)
+          join pg_roles r on r.oid = v.role
+    loop
+        -- A role that changes its kind loses what it had.
+        if exists (select from exposed_roles e where e.role_name = granted.rolname and e.kind <> granted.kind) then
+            execute format('revoke all on all tables in schema musicverse from %s', granted.role);
+            execute format('revoke all on all functions in schema musicverse from %s', granted.role);
+        end if;
+        insert into exposed_roles as e (role_name, kind) values (granted.rolname, granted.kind)
+            on conflict (role_name) do update set kind = excluded.kind where e.kind <> excluded.kind;
+
+        execute format('grant usage on schema musicverse to %s', granted.role);
+        for relation in
+            select c.relname from pg_class c
+             where c.relnamespace = 'musicverse'::regnamespace
+               and c.relname = any (select unnest((_exposed(k)).readable) from unnest(granted.kinds) k)
+        loop
+            execute format('grant select on %I to %s', relation, granted.role);
+        end loop;
+        for relation in
+            select c.relname from pg_class c
+             where c.relnamespace = 'musicverse'::regnamespace
+               and c.relname = any (select unnest((_exposed(k)).writable) from unnest(granted.kinds) k)
+        loop
+            execute format('grant insert, update, delete on %I to %s', relation, granted.role);
+        end loop;
+        for routine in
+            select p.oid from pg_proc p
+             where p.pronamespace = 'musicverse'::regnamespace
+               and p.proname = any (select unnest((_exposed(k)).callable) from unnest(granted.kinds) k)
+        loop
+            execute format('grant execute on function %s to %s', routine, granted.role);
+        end loop;
+        if 'authenticated' = any (granted.kinds) then
+            execute format('grant select (%s) on webhook_endpoints to %s',
+                (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+                  where a.attrelid = 'webhook_endpoints'::regclass and a.attnum > 0 and not a.attisdropped
+                    and a.attname <> all (hidden)), granted.role);
+        end if;
+    end loop;
+end
+$$;
+comment on function expose_to(regrole, regrole, regrole) is
+    'Grants what the host''s roles need, such as service_role, authenticated and anon; NULL leaves a kind out. To be called again after an update of the extension';
+
+-- A dump holds the users' data. Not what tells this database from others
+-- (installation), nor where its workers were (worker_marks).
+do $$
+declare
+    relation record;
+begin
+    for relation in
+        select c.oid, a.attrelid is not null as has_shipped
+          from pg_class c left join pg_attribute a on a.attrelid = c.oid and a.attname = 'is_shipped'
+         where c.relnamespace = 'musicverse'::regnamespace and c.relkind in ('r', 'S')
+           and c.relname not in ('installation', 'worker_marks')
+    loop
+        perform pg_extension_config_dump(relation.oid, case when relation.has_shipped then 'where not is_shipped' else '' end);
+    end loop;
+end
+$$;
