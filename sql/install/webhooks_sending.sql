@@ -1,0 +1,73 @@
+-- webhooks: whether this database sends, and under which master key
+--
+-- A copy of a database must not send what the original sends. Each webhook
+-- names the installation that may send to it: a restored dump has another
+-- one, and a physical copy has another identity than the one stored.
+
+create function sending_status(out enabled boolean, out reason text, out remedy text) returns record
+language plpgsql stable security definer set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    databases text := coalesce(current_setting('musicverse.databases', true), 'postgres');
+    strangers bigint := (select count(*) from webhook_endpoints w where w.installation_id <> (select i.id from installation i));
+begin
+    enabled := false;
+    if not exists (select from regexp_split_to_table(current_setting('shared_preload_libraries'), '\s*,\s*') l
+                    where trim(both '"' from l) ~ '(^|/)musicverse(\.so)?$') then
+        reason := 'the server did not load musicverse at its start, so there are no workers';
+        remedy := 'Set shared_preload_libraries = ''musicverse'' and restart the server.';
+    elsif pg_is_in_recovery() then
+        reason := 'this server is a standby';
+        remedy := 'Nothing is to be done: sending begins when it is promoted.';
+    elsif _sending_as() is null then
+        reason := 'this is a copy of the database that was allowed to send';
+        remedy := 'If the original is gone: select musicverse.enable_sending();';
+    elsif not exists (select from regexp_split_to_table(databases, '\s*,\s*') d
+                       where d = current_database() or trim(both '"' from d) = current_database()) then
+        reason := format('no worker serves database %s', current_database());
+        remedy := 'Add it to musicverse.databases and reload the configuration.';
+    elsif strangers > 0 then
+        reason := format('%s webhooks were restored from another database, and are not sent to', strangers);
+        remedy := 'If the original is gone: select musicverse.enable_sending();';
+    else
+        enabled := true;
+        reason := 'deliveries are sent';
+    end if;
+end
+$$;
+comment on function sending_status() is 'Does this database send? If not, why, and what to do';
+
+-- No definer's rights: it takes those of the extension's owner.
+create function enable_sending() returns void
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    update installation set identity = _identity() where identity <> _identity();
+    update webhook_endpoints w set installation_id = i.id from installation i where w.installation_id <> i.id;
+    perform _wake();
+end
+$$;
+comment on function enable_sending() is 'Makes this database the one that sends; to be called on a copy only when the original does not send any more';
+
+create function rekey_secrets() returns bigint
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    sealed record;
+    n bigint;
+    resealed bigint := 0;
+begin
+    perform _add_master_key();
+    for sealed in
+        select * from (values
+            ('webhook_endpoints', 'secret', $c$'webhook:' || id || ':secret'$c$),
+            ('webhook_endpoints', 'previous_secret', $c$'webhook:' || id || ':secret'$c$),
+            ('webhook_endpoints', 'client_key', $c$'webhook:' || id || ':client_key'$c$)
+        ) v (relation, col, context)
+    loop
+        execute format('update %1$I set %2$I = _reseal(%2$I, %3$s) where %2$I is not null',
+                       sealed.relation, sealed.col, sealed.context);
+        get diagnostics n = row_count;
+        resealed := resealed + n;
+    end loop;
+    return resealed;
+end
+$$;
+comment on function rekey_secrets() is 'Makes a new master key and seals every secret under it; returns how many. The old key stays in the file for old backups';

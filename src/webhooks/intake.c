@@ -1,0 +1,679 @@
+/*
+ * From committed ranges and backlogs to deliveries in memory.
+ *
+ * Backends hand over ranges of delivery numbers at their commits, so the
+ * worker reads just the rows that are new, and never searches through what is
+ * settled. Where an endpoint can't take more at the moment, its rows stay in
+ * the table and the endpoint remembers from which number on; they are read
+ * back in order, in windows, when there is room.
+ *
+ * At the start, the marks of the run before tell where to begin (maintain.c).
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "common/hashfn.h"
+#include "core/clock.h"
+#include "core/numbers.h"
+#include "core/uuid7.h"
+#include "executor/spi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+#include "webhooks/worker_int.h"
+
+#define REREAD_WAITING_MS 30000
+#define UNIX_EPOCH_USECS ((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+typedef struct DeliveryEntry
+{
+	int64		seq;
+	Delivery   *delivery;
+	char		status;
+} DeliveryEntry;
+
+#define SH_PREFIX deliveries
+#define SH_ELEMENT_TYPE DeliveryEntry
+#define SH_KEY_TYPE int64
+#define SH_KEY seq
+#define SH_HASH_KEY(tb, key) murmurhash32((uint32) (key) ^ (uint32) ((uint64) (key) >> 32))
+#define SH_EQUAL(tb, a, b) ((a) == (b))
+#define SH_SCOPE static inline
+#define SH_DEFINE
+#define SH_DECLARE
+#include "lib/simplehash.h"
+
+static MemoryContext delivery_context;
+
+static int
+due_first(const pairingheap_node *a, const pairingheap_node *b, void *arg)
+{
+	TimestampTz due_a = pairingheap_const_container(Delivery, timer, a)->due;
+	TimestampTz due_b = pairingheap_const_container(Delivery, timer, b)->due;
+
+	return due_a < due_b ? 1 : due_a > due_b ? -1 : 0;
+}
+
+void
+intake_init(void)
+{
+	delivery_context = SlabContextCreate(TopMemoryContext, "musicverse deliveries",
+										 SLAB_DEFAULT_BLOCK_SIZE, sizeof(Delivery));
+	worker.deliveries = deliveries_create(TopMemoryContext, 1024, NULL);
+	worker.waiting = pairingheap_allocate(due_first, NULL);
+}
+
+/* ---- deliveries in memory ---- */
+
+Delivery *
+delivery_add(Endpoint *endpoint, int64 seq)
+{
+	bool		found;
+	DeliveryEntry *entry = deliveries_insert(worker.deliveries, seq, &found);
+	Delivery   *delivery;
+
+	Assert(!found);
+	delivery = MemoryContextAllocZero(delivery_context, sizeof(Delivery));
+	delivery->seq = seq;
+	delivery->endpoint = endpoint;
+	delivery->state = DELIVERY_DONE;	/* nowhere yet */
+	entry->delivery = delivery;
+	endpoint->unsettled++;
+	return delivery;
+}
+
+void
+delivery_drop_body(Delivery *delivery)
+{
+	if (delivery->body == NULL)
+		return;
+	worker.body_bytes -= delivery->body_len;
+	free(delivery->body);
+	delivery->body = NULL;
+}
+
+/* Takes it out of whichever list it is in. */
+static void
+delivery_unlink(Delivery *delivery)
+{
+	switch (delivery->state)
+	{
+		case DELIVERY_READY:
+			dlist_delete(&delivery->node);
+			delivery->endpoint->nready--;
+			worker.nready--;
+			break;
+		case DELIVERY_WAITING:
+			pairingheap_remove(worker.waiting, &delivery->timer);
+			delivery->endpoint->nwaiting--;
+			worker.nwaiting--;
+			break;
+		case DELIVERY_PARKED:
+			dlist_delete(&delivery->node);
+			worker.nready--;
+			break;
+		default:
+			break;
+	}
+	delivery->state = DELIVERY_DONE;
+}
+
+void
+delivery_forget(Delivery *delivery)
+{
+	delivery_unlink(delivery);
+	delivery_drop_body(delivery);
+	delivery->endpoint->unsettled--;
+	deliveries_delete(worker.deliveries, delivery->seq);
+	pfree(delivery);
+}
+
+void
+delivery_make_ready(Delivery *delivery, bool front)
+{
+	Endpoint   *endpoint = delivery->endpoint;
+
+	delivery_unlink(delivery);
+	delivery->state = DELIVERY_READY;
+	if (front)
+		dlist_push_head(&endpoint->ready, &delivery->node);
+	else
+		dlist_push_tail(&endpoint->ready, &delivery->node);
+	endpoint->nready++;
+	worker.nready++;
+}
+
+/*
+ * Lets it wait in memory, without its body. When too many wait already it
+ * goes back to the table, unless others stand behind it in order.
+ */
+void
+delivery_make_wait(Delivery *delivery, TimestampTz due)
+{
+	Endpoint   *endpoint = delivery->endpoint;
+
+	delivery_unlink(delivery);
+	delivery_drop_body(delivery);
+	if (worker.nwaiting >= MAX_WAITING && delivery->order_key == 0)
+	{
+		int64		seq = delivery->seq;
+
+		delivery_forget(delivery);
+		if (endpoint->skipped_lo == 0 || seq < endpoint->skipped_lo)
+			endpoint->skipped_lo = seq;
+		if (endpoint->backlog_lo == 0)
+		{
+			endpoint->backlog_lo = endpoint->skipped_lo;
+			endpoint->backlog_at = mv_now() + REREAD_WAITING_MS * INT64CONST(1000);
+		}
+		return;
+	}
+	delivery->state = DELIVERY_WAITING;
+	delivery->due = due;
+	pairingheap_add(worker.waiting, &delivery->timer);
+	endpoint->nwaiting++;
+	worker.nwaiting++;
+}
+
+void
+delivery_wake_due(TimestampTz now)
+{
+	while (!pairingheap_is_empty(worker.waiting))
+	{
+		Delivery   *first = pairingheap_container(Delivery, timer, pairingheap_first(worker.waiting));
+
+		Endpoint   *endpoint = first->endpoint;
+
+		if (first->due > now)
+			break;
+		if (endpoint->known && !endpoint->sendable)
+		{
+			endpoint_look_from(endpoint, first->seq);
+			delivery_forget(first);
+			continue;
+		}
+		delivery_make_ready(first, true);
+		endpoint_schedule(endpoint, now);
+	}
+}
+
+void
+intake_each(void (*function) (Delivery *delivery, void *arg), void *arg)
+{
+	deliveries_iterator iter;
+	DeliveryEntry *entry;
+
+	deliveries_start_iterate(worker.deliveries, &iter);
+	while ((entry = deliveries_iterate(worker.deliveries, &iter)) != NULL)
+		function(entry->delivery, arg);
+}
+
+/* Leaves in the table what waits for its time, of an endpoint that isn't sent to now. */
+void
+intake_drop_waiting(Endpoint *endpoint)
+{
+	deliveries_iterator iter;
+	DeliveryEntry *entry;
+	Delivery  **found;
+	int			n = 0;
+
+	if (endpoint->nwaiting == 0)
+		return;
+	found = palloc(sizeof(Delivery *) * endpoint->nwaiting);
+	deliveries_start_iterate(worker.deliveries, &iter);
+	while ((entry = deliveries_iterate(worker.deliveries, &iter)) != NULL)
+		if (entry->delivery->endpoint == endpoint && entry->delivery->state == DELIVERY_WAITING)
+			found[n++] = entry->delivery;
+	while (n > 0)
+	{
+		endpoint_look_from(endpoint, found[--n]->seq);
+		delivery_forget(found[n]);
+	}
+	pfree(found);
+}
+
+/* ---- what is still in the table ---- */
+
+void
+endpoint_look_from(Endpoint *endpoint, int64 seq)
+{
+	if (endpoint->backlog_lo == 0 || seq < endpoint->backlog_lo)
+		endpoint->backlog_lo = seq;
+	endpoint->backlog_at = 0;
+	if (!endpoint->in_backlog_list)
+	{
+		dlist_push_tail(&worker.backlogged, &endpoint->backlog_node);
+		endpoint->in_backlog_list = true;
+	}
+}
+
+/* Room for another delivery of this endpoint? */
+static bool
+has_room(Endpoint *endpoint)
+{
+	return endpoint->nready < MAX_READY && worker.nready < MAX_LOADED &&
+		worker.body_bytes < MAX_LOADED_BYTES;
+}
+
+/* Must new rows of the endpoint wait until its backlog was read? */
+static bool
+reads_backlog(Endpoint *endpoint)
+{
+	return endpoint->backlog_lo != 0 && (endpoint->backlog_at == 0 || endpoint->keys != NULL);
+}
+
+/* The body in UTF-8, which is what was meant and what is signed. */
+static void
+take_body(Delivery *delivery, Datum value, bool isnull)
+{
+	text	   *body;
+	char	   *bytes;
+	int			len;
+
+	if (isnull)
+		return;
+	body = DatumGetTextPP(value);
+	bytes = VARDATA_ANY(body);
+	len = VARSIZE_ANY_EXHDR(body);
+	if (GetDatabaseEncoding() != PG_UTF8)
+	{
+		bytes = pg_server_to_any(pnstrdup(bytes, len), len, PG_UTF8);
+		len = strlen(bytes);
+	}
+	delivery->body = malloc(len + 1);
+	if (delivery->body == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	memcpy(delivery->body, bytes, len);
+	delivery->body[len] = '\0';
+	delivery->body_len = len;
+	worker.body_bytes += len;
+}
+
+#define DELIVERY_COLUMNS \
+	"select d.seq, d.id, d.webhook_id, d.event_id, d.order_key, d.created_at, d.next_attempt_at," \
+	" d.attempt_count, d.ctid, d.tableoid, e.id is null," \
+	" case when octet_length(e.payload) <= " CppAsString2(INLINE_BODY) " then e.payload end" \
+	" from musicverse.deliveries d left join musicverse.events e on e.id = d.event_id"
+
+/*
+ * Takes one row of DELIVERY_COLUMNS into memory. False when its endpoint has
+ * no room: the row stays in the table, which the endpoint remembers.
+ */
+static bool
+take_row(HeapTuple tuple, TupleDesc desc, bool from_backlog, TimestampTz now)
+{
+	bool		isnull;
+	int64		seq = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+	Endpoint   *endpoint = endpoint_get(DatumGetUUIDP(SPI_getbinval(tuple, desc, 3, &isnull)));
+	DeliveryEntry *entry = deliveries_lookup(worker.deliveries, seq);
+	Delivery   *delivery;
+	Datum		value;
+	TimestampTz due;
+
+	if (entry != NULL)
+		return true;
+	if (!from_backlog && (reads_backlog(endpoint) || (endpoint->known && !endpoint->sendable)))
+	{
+		endpoint_look_from(endpoint, seq);
+		return true;
+	}
+	if (!has_room(endpoint))
+	{
+		endpoint_look_from(endpoint, seq);
+		return false;
+	}
+
+	value = SPI_getbinval(tuple, desc, 7, &isnull);
+	due = isnull ? 0 : DatumGetTimestampTz(value);
+	if (due > now && from_backlog && endpoint->nwaiting >= MAX_READY)
+	{
+		if (endpoint->skipped_lo == 0)
+			endpoint->skipped_lo = seq;
+		return true;
+	}
+
+	delivery = delivery_add(endpoint, seq);
+	delivery->id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 2, &isnull));
+	delivery->event_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 4, &isnull));
+	value = SPI_getbinval(tuple, desc, 5, &isnull);
+	delivery->order_key = isnull ? 0 : DatumGetInt64(value);
+	delivery->created_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 6, &isnull));
+	delivery->attempts = DatumGetInt16(SPI_getbinval(tuple, desc, 8, &isnull));
+	delivery->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 9, &isnull));
+	delivery->leaf = DatumGetObjectId(SPI_getbinval(tuple, desc, 10, &isnull));
+	delivery->body_missing = DatumGetBool(SPI_getbinval(tuple, desc, 11, &isnull));
+
+	if (!order_may_start(delivery))
+		return true;
+	if (due > now)
+		delivery_make_wait(delivery, due);
+	else
+	{
+		value = SPI_getbinval(tuple, desc, 12, &isnull);
+		take_body(delivery, value, isnull);
+		delivery_make_ready(delivery, false);
+		endpoint_schedule(endpoint, now);
+	}
+	return true;
+}
+
+/* ---- ranges of fresh deliveries ---- */
+
+void
+intake_pop_ring(void)
+{
+	MvShard    *shard = worker.shard;
+
+	if (shard->head == shard->tail && !shard->overflow)
+		return;
+	LWLockAcquire(worker.database->lock, LW_EXCLUSIVE);
+	while (shard->head != shard->tail || shard->overflow)
+	{
+		MvRange		range = {0};
+
+		if (shard->overflow)
+		{
+			/* whatever was committed since then: the marks of the clock bound it */
+			range.lo = shard->overflow_lo;
+			range.hi = PG_INT64_MAX;
+			range.first_id = shard->overflow_id;
+			shard->overflow = false;
+			shard->head = shard->tail;
+		}
+		else
+			range = shard->ring[shard->head++ % MV_RING_SIZE];
+
+		if (worker.nranges == worker.room_ranges)
+		{
+			worker.room_ranges *= 2;
+			worker.ranges = repalloc_huge(worker.ranges, sizeof(MvRange) * worker.room_ranges);
+		}
+		worker.ranges[worker.nranges++] = range;
+	}
+	LWLockRelease(worker.database->lock);
+}
+
+/* Forgets all ranges: the tables are going to be looked through. */
+void
+intake_discard(void)
+{
+	MvShard    *shard = worker.shard;
+
+	LWLockAcquire(worker.database->lock, LW_EXCLUSIVE);
+	shard->head = shard->tail;
+	shard->overflow = false;
+	pg_atomic_write_u64(&shard->enqueued, 0);
+	pg_atomic_write_u64(&shard->settled, 0);
+	LWLockRelease(worker.database->lock);
+	worker.nranges = 0;
+}
+
+int64
+intake_lowest_range(void)
+{
+	int64		lowest = PG_INT64_MAX;
+
+	for (int i = 0; i < worker.nranges; i++)
+		lowest = Min(lowest, worker.ranges[i].lo);
+	return lowest;
+}
+
+/* Reads a piece of the range. True when it was read to its end. */
+static bool
+read_range(MvRange *range, TimestampTz now)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[4] = {INT8OID, INT8OID, UUIDOID, INT8OID};
+	Datum		values[4];
+	uint64		n;
+	bool		isnull;
+
+	if (range->one_webhook)
+	{
+		Endpoint   *endpoint = endpoint_get(&range->webhook_id);
+
+		if (reads_backlog(endpoint) || !has_room(endpoint) || (endpoint->known && !endpoint->sendable))
+		{
+			endpoint_look_from(endpoint, range->lo);
+			return true;
+		}
+	}
+
+	values[0] = Int64GetDatum(range->lo);
+	values[1] = Int64GetDatum(range->hi);
+	values[2] = UUIDPGetDatum(&range->first_id);
+	values[3] = Int64GetDatum(LOAD_ROWS);
+	worker_execute(&plan, DELIVERY_COLUMNS
+				   " where d.seq >= $1 and d.seq < $2 and d.id >= $3 and d.status = 'p' order by d.seq limit $4",
+				   4, types, values, NULL, true, 0);
+	n = SPI_processed;
+	for (uint64 i = 0; i < n; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		pg_uuid_t  *webhook_id = DatumGetUUIDP(SPI_getbinval(tuple, desc, 3, &isnull));
+
+		if (mv_shard_of(webhook_id, worker.shards) == worker.shard_no)
+			take_row(tuple, desc, false, now);
+		range->lo = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull)) + 1;
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return n < LOAD_ROWS;
+}
+
+static void
+read_ranges(TimestampTz now)
+{
+	int			done = 0;
+
+	/* one piece at most of the first that is large, any number of small ones */
+	while (done < worker.nranges && done < 64)
+		if (read_range(&worker.ranges[done], now))
+			done++;
+		else
+			break;
+	worker.nranges -= done;
+	memmove(worker.ranges, worker.ranges + done, sizeof(MvRange) * worker.nranges);
+}
+
+/* ---- backlogs ---- */
+
+static bool
+wants_backlog(Endpoint *endpoint)
+{
+	return endpoint->backlog_lo != 0 && endpoint->backlog_at == 0 && endpoint->known && endpoint->sendable &&
+		endpoint->nready < MAX_READY / 4 && has_room(endpoint) &&
+		!(endpoint->breaker == BREAKER_OPEN && endpoint->nready > 0);
+}
+
+static void
+read_backlog(Endpoint *endpoint, TimestampTz now)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[4] = {UUIDOID, INT8OID, UUIDOID, INT8OID};
+	Datum		values[4];
+	pg_uuid_t	first_id;
+	int64		limit = LOAD_ROWS;
+	int64		next = endpoint->backlog_lo;
+	uint64		n;
+	bool		isnull,
+				room = true;
+
+	/* a delivery's number is the microsecond it was made in, its id a moment later */
+	mv_uuid7_bound(endpoint->backlog_lo - UNIX_EPOCH_USECS - 60 * USECS_PER_SEC, &first_id);
+	values[0] = UUIDPGetDatum(&endpoint->id);
+	values[1] = Int64GetDatum(endpoint->backlog_lo);
+	values[2] = UUIDPGetDatum(&first_id);
+	values[3] = Int64GetDatum(limit);
+	worker_execute(&plan, DELIVERY_COLUMNS
+				   " where d.webhook_id = $1 and d.seq >= $2 and d.id >= $3 and d.status = 'p'"
+				   " order by d.webhook_id, d.seq limit $4",
+				   4, types, values, NULL, true, 0);
+	n = SPI_processed;
+	for (uint64 i = 0; i < n && room; i++)
+	{
+		int64		seq = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+
+		room = take_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, true, now);
+		next = room ? seq + 1 : seq;
+	}
+	SPI_freetuptable(SPI_tuptable);
+
+	endpoint->backlog_lo = next;
+	if (room && n < limit)
+	{
+		/* all read; what was passed over waits for its time */
+		endpoint->backlog_lo = endpoint->skipped_lo;
+		endpoint->backlog_at = endpoint->skipped_lo != 0 ? now + REREAD_WAITING_MS * INT64CONST(1000) : 0;
+		endpoint->skipped_lo = 0;
+	}
+}
+
+static void
+read_backlogs(TimestampTz now)
+{
+	int			budget = 8;
+	dlist_node *last;
+
+	if (dlist_is_empty(&worker.backlogged))
+		return;
+	last = dlist_tail_node(&worker.backlogged);
+	while (budget > 0)
+	{
+		dlist_node *node = dlist_pop_head_node(&worker.backlogged);
+		Endpoint   *endpoint = dlist_container(Endpoint, backlog_node, node);
+
+		endpoint->in_backlog_list = false;
+		if (wants_backlog(endpoint))
+		{
+			read_backlog(endpoint, now);
+			budget--;
+		}
+		if (endpoint->backlog_lo != 0 && endpoint->backlog_at == 0 && endpoint->known && endpoint->sendable)
+			endpoint_look_from(endpoint, endpoint->backlog_lo);
+		if (node == last)
+			break;
+	}
+}
+
+/* Bodies too large to be read ahead, and those of deliveries that waited. */
+static void
+read_bodies(TimestampTz now)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[1] = {UUIDOID};
+	Datum		values[1];
+	int			budget = 64;
+
+	while (!dlist_is_empty(&worker.bodies) && budget > 0)
+	{
+		Endpoint   *endpoint = dlist_head_element(Endpoint, run_node, &worker.bodies);
+		dlist_iter	iter;
+		int			ahead = 16;
+
+		endpoint_unschedule(endpoint);
+		dlist_foreach(iter, &endpoint->ready)
+		{
+			Delivery   *delivery = dlist_container(Delivery, node, iter.cur);
+			bool		isnull;
+
+			if (ahead-- == 0 || budget == 0)
+				break;
+			if (delivery->body != NULL || delivery->body_missing)
+				continue;
+			values[0] = UUIDPGetDatum(&delivery->event_id);
+			worker_execute(&plan, "select payload from musicverse.events where id = $1", 1, types, values, NULL, true, 1);
+			if (SPI_processed == 0)
+				delivery->body_missing = true;
+			else
+			{
+				Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+				take_body(delivery, value, isnull);
+			}
+			SPI_freetuptable(SPI_tuptable);
+			budget--;
+			if (delivery->body_len > INLINE_BODY)
+				break;
+		}
+		endpoint_schedule(endpoint, now);
+	}
+}
+
+bool
+intake_wanted(TimestampTz now)
+{
+	dlist_iter	iter;
+	int			looked = 0;
+
+	if (worker.nranges > 0 || !dlist_is_empty(&worker.bodies) || endpoint_any_stale())
+		return true;
+	dlist_foreach(iter, &worker.backlogged)
+	{
+		if (wants_backlog(dlist_container(Endpoint, backlog_node, iter.cur)))
+			return true;
+		if (++looked >= 16)
+			break;
+	}
+	return false;
+}
+
+void
+intake_read(TimestampTz now)
+{
+	endpoint_load_stale();
+	read_ranges(now);
+	endpoint_load_stale();
+	read_backlogs(now);
+	read_bodies(now);
+}
+
+/*
+ * After a start: which endpoints have something unsettled, and from where on.
+ * Above the mark every pending row is looked at; below it those endpoints
+ * that were noted.
+ */
+void
+intake_recover(void)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[2] = {INT4OID, INT4OID};
+	Datum		values[2];
+	uint64		total = 0;
+	bool		isnull;
+
+	values[0] = Int32GetDatum(worker.shards);
+	values[1] = Int32GetDatum(worker.shard_no);
+	worker_execute(&plan,
+				   "with mark as materialized ("
+				   " select coalesce(min(low_seq), 0) as low_seq,"
+				   "  coalesce(min(low_id::text collate \"C\")::uuid, '00000000-0000-0000-0000-000000000000') as low_id"
+				   " from musicverse.worker_marks where not exists"
+				   "  (select from musicverse.worker_marks where shards = $1 and shard = $2)"
+				   "  or (shards = $1 and shard = $2)),"
+				   " above as (select d.webhook_id, min(d.seq) as seq, count(*) as n"
+				   " from musicverse.deliveries d"
+				   " where d.seq >= (select low_seq from mark) and d.id >= (select low_id from mark) and d.status = 'p'"
+				   " group by 1),"
+				   " below as (select webhook_id, low_seq as seq from musicverse.webhook_state where low_seq is not null)"
+				   " select webhook_id, least(above.seq, below.seq), coalesce(above.n, 0)"
+				   " from above full join below using (webhook_id)",
+				   2, types, values, NULL, true, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		HeapTuple	tuple = SPI_tuptable->vals[i];
+		TupleDesc	desc = SPI_tuptable->tupdesc;
+		pg_uuid_t  *webhook_id = DatumGetUUIDP(SPI_getbinval(tuple, desc, 1, &isnull));
+
+		if (mv_shard_of(webhook_id, worker.shards) != worker.shard_no)
+			continue;
+		endpoint_look_from(endpoint_get(webhook_id), DatumGetInt64(SPI_getbinval(tuple, desc, 2, &isnull)));
+		total += DatumGetInt64(SPI_getbinval(tuple, desc, 3, &isnull));
+	}
+	SPI_freetuptable(SPI_tuptable);
+	pg_atomic_write_u64(&worker.shard->recovered, total);
+}
