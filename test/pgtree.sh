@@ -9,9 +9,11 @@ bindir=$($pg_config --bindir)
 pkglibdir=$($pg_config --pkglibdir)
 sharedir=$($pg_config --sharedir)
 [ -x "$dest$bindir/postgres" ] && [ "$dest$bindir/postgres" -nt "$bindir/postgres" ] && exit 0
-rm -rf "$dest"
+# aside first, so that an interrupted copy is never taken for a whole one
+rm -rf "$dest" "$dest.part"
 for dir in "$bindir" "$pkglibdir" "$sharedir"; do
-	mkdir -p "$dest$dir"
-	cp -RL "$dir/." "$dest$dir/"
+	mkdir -p "$dest.part$dir"
+	cp -RL "$dir/." "$dest.part$dir/"
 done
-touch "$dest$bindir/postgres"
+touch "$dest.part$bindir/postgres"
+mv "$dest.part" "$dest"
