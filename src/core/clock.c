@@ -19,6 +19,9 @@ static bool test_clock = false;
 void
 mv_clock_init(void)
 {
+	/* a setting of the postmaster can't be defined later, and isn't needed then */
+	if (!process_shared_preload_libraries_in_progress)
+		return;
 	DefineCustomBoolVariable("musicverse.test_clock",
 							 "Lets advance_clock() move the clock of all schedules.",
 							 "For tests only.",

@@ -12,6 +12,7 @@
 
 #include <math.h>
 
+#include "core/catalog.h"
 #include "core/clock.h"
 #include "core/uuid7.h"
 #include "lib/stringinfo.h"
@@ -98,8 +99,9 @@ endpoint_schedule(Endpoint *endpoint, TimestampTz now)
 	int			limit;
 
 	endpoint_unschedule(endpoint);
-	if (endpoint->nready == 0 || !endpoint->known || !endpoint->sendable)
-		return;
+	if (endpoint->nready == 0 || !endpoint->known || !endpoint->sendable ||
+		endpoint->generation != mv_endpoints_generation)
+		return;					/* comes back when it was read again */
 
 	limit = endpoint->breaker == BREAKER_CLOSED ? Min(endpoint->window, endpoint->max_concurrency) : 1;
 	if (endpoint->in_flight >= limit)

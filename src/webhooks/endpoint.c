@@ -92,7 +92,11 @@ endpoint_get(const pg_uuid_t *id)
 	bool		found;
 
 	if (entry != NULL)
+	{
+		if (entry->endpoint->generation != mv_endpoints_generation)
+			stale_count++;
 		return entry->endpoint;
+	}
 	endpoint = MemoryContextAllocZero(TopMemoryContext, sizeof(Endpoint));
 	endpoint->id = *id;
 	dlist_init(&endpoint->ready);

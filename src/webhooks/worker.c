@@ -365,6 +365,7 @@ mv_delivery_worker_main(Datum arg)
 {
 	MemoryContext turn_context;
 	TimestampTz last_tick = 0;
+	bool		woken = true;
 
 	set_up(arg);
 	turn_context = AllocSetContextCreate(TopMemoryContext, "musicverse turn", ALLOCSET_DEFAULT_SIZES);
@@ -403,7 +404,8 @@ mv_delivery_worker_main(Datum arg)
 			mv_loop_pump(worker.loop);
 			if (settle_wanted(now))
 				settle_turn();
-			if (intake_wanted(now) && !in_transaction(reading, "reading deliveries"))
+			/* woken without work: a transaction takes in what changed */
+			if ((woken || intake_wanted(now)) && !in_transaction(reading, "reading deliveries"))
 				error_until = now + ERROR_PAUSE_MS * INT64CONST(1000);
 			if (now - last_tick >= TICK_MS * 1000 || now < last_tick)
 			{
@@ -417,6 +419,7 @@ mv_delivery_worker_main(Datum arg)
 		}
 		publish_gauges();
 		MemoryContextReset(turn_context);
-		mv_loop_wait(worker.loop, error_until > now ? ERROR_PAUSE_MS : idle_time(mv_now()), PG_WAIT_EXTENSION);
+		woken = (mv_loop_wait(worker.loop, error_until > now ? ERROR_PAUSE_MS : idle_time(mv_now()),
+							  PG_WAIT_EXTENSION) & WL_LATCH_SET) != 0;
 	}
 }
