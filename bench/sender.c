@@ -11,8 +11,8 @@
  * a JSON body of the size asked for. An answer of 2xx counts as ok.
  *
  * usage: sender URL COUNT CONCURRENCY BODY_BYTES
- * Prints one line of JSON: {"sent","ok","seconds","per_second"}; the exit
- * status is 1 unless every request was ok.
+ * Prints one line of JSON: {"sent","ok","seconds","per_second","cpu_us_each"};
+ * the exit status is 1 unless every request was ok.
  */
 #include <inttypes.h>
 #include <stdint.h>
@@ -20,6 +20,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#include <sys/resource.h>
 
 #include <curl/curl.h>
 #include <openssl/core_names.h>
@@ -68,6 +70,17 @@ now(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	return ts.tv_sec + ts.tv_nsec / 1e9;
+}
+
+/* CPU time of this process, user and system */
+static double
+cpu_seconds(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_utime.tv_sec + usage.ru_utime.tv_usec / 1e6 +
+		usage.ru_stime.tv_sec + usage.ru_stime.tv_usec / 1e6;
 }
 
 /* {"type":…,"timestamp":…,"data":{"pad":"xxx…"}} padded to the size asked for */
@@ -259,6 +272,7 @@ main(int argc, char **argv)
 {
 	double		began;
 	double		seconds;
+	double		cpu;
 
 	if (argc != 5)
 		die("usage: sender URL COUNT CONCURRENCY BODY_BYTES");
@@ -274,10 +288,12 @@ main(int argc, char **argv)
 	make_mac();
 
 	began = now();
+	cpu = cpu_seconds();
 	run();
 	seconds = now() - began;
+	cpu = cpu_seconds() - cpu;
 
-	printf("{\"sent\":%ld,\"ok\":%ld,\"seconds\":%.6f,\"per_second\":%.1f}\n",
-		   sent, ok, seconds, sent / seconds);
+	printf("{\"sent\":%ld,\"ok\":%ld,\"seconds\":%.6f,\"per_second\":%.1f,\"cpu_us_each\":%.2f}\n",
+		   sent, ok, seconds, sent / seconds, cpu / sent * 1e6);
 	return ok == count ? 0 : 1;
 }

@@ -127,9 +127,10 @@ begin
     headers := _check_webhook_headers(headers);
 
     insert into accounts as a (user_id) values (user_id) on conflict do nothing;
-    select t.name, t.max_webhooks into tier_name, allowed
-      from accounts a join tiers t on t.name = a.tier
-     where a.user_id = create_webhook.user_id for no key update of a;
+    -- An update, as a lock alone would let transactions with older snapshots count too few
+    update accounts a set tier = a.tier from tiers t
+     where t.name = a.tier and a.user_id = create_webhook.user_id
+    returning t.name, t.max_webhooks into tier_name, allowed;
     if (select count(*) >= allowed from webhook_endpoints w where w.user_id = create_webhook.user_id) then
         raise exception 'user % has % webhooks already, as many as tier "%" allows', user_id, allowed, tier_name
             using errcode = '53400', hint = 'Delete a webhook, or move the account to a larger tier by set_tier().';

@@ -258,6 +258,7 @@ language plpgsql stable security definer set search_path = musicverse, pg_catalo
 declare
     since timestamptz := _now() - period;
     earliest uuid;
+    earliest_retried uuid;
 begin
     if period is null or period <= '0' then
         raise exception 'period must be above zero, not %', coalesce(period::text, 'null') using errcode = '22023';
@@ -266,6 +267,7 @@ begin
         raise exception 'webhook % does not exist', coalesce(webhook_stats.webhook_id::text, 'null') using errcode = 'P0002';
     end if;
     earliest := _uuid7_bound(greatest(since - greatest(_now() - clock_timestamp(), '0') - interval '1 minute', '1970-01-02 00:00Z'));
+    earliest_retried := _uuid7_bound(greatest(_uuid7_time(earliest) - interval '7 days', '1970-01-02 00:00Z'));
     select count(*), count(*) filter (where d.status = 'd'), count(*) filter (where d.status = 'f'),
            count(*) filter (where d.status = 'p')
       into deliveries, delivered, failed, pending
@@ -275,8 +277,11 @@ begin
     select p.n, round((p.us[1] / 1000)::numeric, 3), round((p.us[2] / 1000)::numeric, 3), round((p.us[3] / 1000)::numeric, 3)
       into attempts, p50_ms, p95_ms, p99_ms
       from (select count(*), percentile_cont(array[0.5, 0.95, 0.99]) within group (order by a.total_us)
-              from webhook_attempts a
-             where a.webhook_id = webhook_stats.webhook_id and a.started_at >= since) p(n, us);
+              from deliveries d
+              -- retries of a delivery go on for days; older ones are not looked at
+              join webhook_attempts a on a.delivery_id = d.id and a.delivery_id >= earliest_retried
+             where d.webhook_id = webhook_stats.webhook_id and d.id >= earliest_retried
+               and a.started_at >= since) p(n, us);
 end
 $$;
 comment on function webhook_stats(uuid, interval) is

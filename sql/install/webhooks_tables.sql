@@ -165,7 +165,6 @@ begin
 
     execute format('create table webhook_attempts_%1$s partition of webhook_attempts %2$s', suffix, bounds);
     execute format('alter table webhook_attempts_%1$s add primary key (delivery_id, attempt)', suffix);
-    execute format('create index webhook_attempts_%1$s_webhook_id_started_at_idx on webhook_attempts_%1$s (webhook_id, started_at)', suffix);
 
     -- Policies are those of the roots; nobody is to go past them.
     execute format('alter table events_%s enable row level security', suffix);

@@ -44,6 +44,15 @@
 #define INJECTION_POINT(name) ((void) 0)
 #endif
 
+#if PG_VERSION_NUM < 180000
+/* 18 dropped the last argument of the ExecutorRun hook */
+#define MV_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define MV_EXECUTOR_RUN_ARGUMENTS query, direction, count, execute_once
+#else
+#define MV_EXECUTOR_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count
+#define MV_EXECUTOR_RUN_ARGUMENTS query, direction, count
+#endif
+
 /* 16 added an argument for indexes that only summarise */
 static inline List *
 mv_insert_index_tuples(ResultRelInfo *rel, TupleTableSlot *slot, EState *estate)

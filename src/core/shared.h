@@ -75,6 +75,7 @@ typedef struct MvDatabase
 	bool		stop;			/* workers should leave */
 	bool		wake;			/* the extension was created: don't wait longer */
 	int			paused;			/* backends that need the database to themselves */
+	pg_atomic_uint64 changes;	/* commits that changed what workers have read */
 	MvShard		shard[MV_MAX_SHARDS];
 } MvDatabase;
 

@@ -307,7 +307,8 @@ mv_loop_create(int max_idle_connections)
 	{
 		loop->wait_set = CreateWaitEventSet(NULL, 3);
 		AddWaitEventToSet(loop->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
-		AddWaitEventToSet(loop->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
+		if (IsUnderPostmaster)
+			AddWaitEventToSet(loop->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
 		AddWaitEventToSet(loop->wait_set, WL_SOCKET_READABLE, loop->epoll, NULL, NULL);
 	}
 	PG_CATCH();

@@ -232,6 +232,7 @@ static const char *
 current_phase(const MvHandle *handle, const MvTiming *timing)
 {
 	long		connects = 0;
+	long		local_port = 0;
 
 	if (handle->header_seen)
 		return "reading response";
@@ -241,11 +242,13 @@ current_phase(const MvHandle *handle, const MvTiming *timing)
 		return "waiting for response";
 	if (timing->dns == 0)
 		return "resolving";
-	if (timing->connect == 0)
+	/* The time of connecting includes the handshake; a local port comes before it. */
+	curl_easy_getinfo(handle->easy, CURLINFO_LOCAL_PORT, &local_port);
+	if (timing->connect == 0 && local_port == 0)
 		return "connecting";
 	if (timing->tls == 0 && mv_target_is_tls(handle->target))
-		return "TLS handshake";
-	return "waiting for response";
+		return "in the TLS handshake";
+	return timing->connect == 0 ? "connecting" : "waiting for response";
 }
 
 /* libcurl's own explanation as part of a sentence in lower case. */
@@ -260,9 +263,11 @@ libcurl_reason(const MvHandle *handle, CURLcode code, char *out, size_t size)
 		len--;
 	out[len] = '\0';
 	copy_printable(out, out, len);
-	/* "Could not", but not "SSL" */
-	if (len > 1 && out[0] >= 'A' && out[0] <= 'Z' && out[1] >= 'a' && out[1] <= 'z')
-		out[0] += 'a' - 'A';
+	/* "Could not", but not "SSL" or "OpenSSL" */
+	for (len = 1; (out[len] | 0x20) >= 'a' && (out[len] | 0x20) <= 'z'; len++)
+		if (out[len] < 'a')
+			return;
+	out[0] = pg_ascii_tolower((unsigned char) out[0]);
 }
 
 /* The numeric form of what was dialled last, or refused. */
@@ -376,6 +381,9 @@ describe_failure(MvTransfer *transfer, CURLcode code)
 		case CURLE_WEIRD_SERVER_REPLY:
 			snprintf(error, size, "malformed response: %.180s", reason);
 			break;
+		case CURLE_LOGIN_DENIED:
+			strlcpy(error, "credentials in the URL are not taken", size);
+			break;
 		case CURLE_HTTP2:
 		case CURLE_HTTP2_STREAM:
 			snprintf(error, size, "HTTP/2 failure: %.180s", reason);
@@ -403,6 +411,7 @@ mv_transfer_finish(MvTransfer *transfer, CURLcode code)
 	CURL	   *easy = handle->easy;
 	char	   *ip = NULL;
 	long		port = 0;
+	curl_off_t	announced = -1;
 
 	curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &transfer->status);
 	transfer->timing.dns = time_info(easy, CURLINFO_NAMELOOKUP_TIME_T);
@@ -415,6 +424,12 @@ mv_transfer_finish(MvTransfer *transfer, CURLcode code)
 	if (!handle->header_done)
 		transfer->status = 0;
 	if (handle->cut == MV_CUT_BODY && transfer->status != 0)
+		code = CURLE_OK;
+	/* It answered before it had read the request, and rightly closed the stream. */
+	if ((code == CURLE_HTTP2_STREAM || code == CURLE_HTTP2 || code == CURLE_SEND_ERROR) &&
+		transfer->status != 0 &&
+		curl_easy_getinfo(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced) == CURLE_OK &&
+		announced >= 0 && transfer->received >= (size_t) announced)
 		code = CURLE_OK;
 	if (code == CURLE_OK && transfer->status == 0)
 	{

@@ -111,6 +111,14 @@ set_constant_options(MvHandle *handle)
 		if (code == CURLE_OK)
 			code = set_pem(easy, CURLOPT_CAINFO_BLOB, target->ca);
 	}
+	else if (curl_version_info(CURLVERSION_NOW)->cainfo)
+	{
+		/*
+		 * Parsing the system's bundle takes up to 100 ms. libcurl does it once
+		 * and keeps the result only when no directory is to be searched too.
+		 */
+		SET(CURLOPT_CAPATH, NULL);
+	}
 	if (target->client_cert)
 	{
 		SET(CURLOPT_SSLCERTTYPE, "PEM");
@@ -153,18 +161,12 @@ free_handle(MvHandle *handle)
 static MvHandle *
 make_handle(MvTarget *target, CURLcode *code)
 {
-	static char *const suppressed[] = {"Accept:", "Expect:", "Content-Type:"};
 	MvHandle   *handle = calloc(1, sizeof(MvHandle));
 
 	*code = CURLE_OUT_OF_MEMORY;
 	if (handle == NULL)
 		return NULL;
 	handle->target = target;
-	for (size_t i = 0; i < lengthof(suppressed); i++)
-	{
-		handle->suppress[i].data = suppressed[i];
-		handle->suppress[i].next = &handle->suppress[i + 1];
-	}
 	handle->easy = curl_easy_init();
 	if (handle->easy)
 		*code = set_constant_options(handle);
@@ -215,19 +217,58 @@ copy_string(char **to, const char *from)
 	return *to != NULL;
 }
 
+/*
+ * Copies the client certificate and makes the copy unlike any other, by a line
+ * that PEM readers skip. libcurl takes connections and TLS sessions with equal
+ * certificates for interchangeable and doesn't look at the key: without the
+ * line, whoever names somebody's certificate, which is public, could have his
+ * requests sent over a connection that was opened with the owner's key.
+ */
+static bool
+copy_client_cert(char **to, const char *from)
+{
+	static uint64 serial = 0;
+
+	if (from == NULL)
+		return true;
+	if (asprintf(to, "%s\nconnection owner " UINT64_FORMAT "\n", from, ++serial) < 0)
+		*to = NULL;
+	return *to != NULL;
+}
+
+/* NULL when libcurl can parse the URL, else what is wrong with it. */
+static const char *
+url_problem(const char *url)
+{
+	CURLU	   *parts = curl_url();
+	CURLUcode	code = parts ? curl_url_set(parts, CURLUPART_URL, url, CURLU_DISALLOW_USER) : CURLUE_OUT_OF_MEMORY;
+
+	curl_url_cleanup(parts);
+	if (code == CURLUE_USER_NOT_ALLOWED)
+		return "credentials in the URL are not taken";
+	return code == CURLUE_OK ? NULL : curl_url_strerror(code);
+}
+
 MvTarget *
 mv_target_create(const MvTargetOptions *options, const char **why)
 {
-	MvTarget   *target = calloc(1, sizeof(MvTarget));
+	MvTarget   *target;
 	MvHandle   *handle;
 	CURLcode	code;
 
+	*why = url_problem(options->url);
+	if (*why == NULL && options->client_key && !options->client_cert)
+		*why = "there is a client key without a client certificate";
+	if (*why != NULL)
+		return NULL;
+
 	*why = "out of memory";
+	target = calloc(1, sizeof(MvTarget));
 	if (target == NULL)
 		return NULL;
 	if (!copy_string(&target->url, options->url) ||
 		!copy_string(&target->user_agent, options->user_agent) ||
-		!copy_string(&target->client_cert, options->client_cert) ||
+		!copy_client_cert(&target->client_cert, options->client_cert) ||
 		!copy_string(&target->client_key, options->client_key) ||
 		!copy_string(&target->ca, options->ca))
 	{
@@ -269,6 +310,35 @@ bool
 mv_target_is_tls(const MvTarget *target)
 {
 	return target->is_tls;
+}
+
+/*
+ * The header list to give to libcurl: the caller's, headed by names without a
+ * value for what libcurl would add by itself. Only those that are needed, for
+ * libcurl walks the list a dozen times.
+ */
+static struct curl_slist *
+header_list(MvHandle *handle, const MvTransfer *transfer)
+{
+	static char *const own[] = {"Accept:", "Content-Type:", "Expect:"};
+	struct curl_slist *list = transfer->headers;
+
+	for (size_t i = 0; i < lengthof(own); i++)
+	{
+		bool		given = false;
+
+		/* libcurl waits for a "100 Continue" only with bodies of a megabyte */
+		if (i == 2 && transfer->body_len < 500 * 1000)
+			continue;
+		for (struct curl_slist *header = transfer->headers; header && !given; header = header->next)
+			given = pg_strncasecmp(header->data, own[i], strlen(own[i])) == 0;
+		if (given)
+			continue;
+		handle->suppress[i].data = own[i];
+		handle->suppress[i].next = list;
+		list = &handle->suppress[i];
+	}
+	return list;
 }
 
 /* Sets method and body. The body is not copied. */
@@ -323,8 +393,7 @@ mv_handle_take(MvLoop *loop, MvTransfer *transfer)
 			return NULL;
 	}
 
-	handle->suppress[lengthof(handle->suppress) - 1].next = transfer->headers;
-	code = curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, &handle->suppress[0]);
+	code = curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, header_list(handle, transfer));
 	if (code == CURLE_OK)
 		code = set_request(handle, transfer);
 	if (code == CURLE_OK && handle->loop != loop)

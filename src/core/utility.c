@@ -171,6 +171,8 @@ xact_callback(XactEvent event, void *arg)
 			LWLockAcquire(database->lock, LW_EXCLUSIVE);
 			database->wake = true;
 			LWLockRelease(database->lock);
+			/* invalidations are sent later in the commit: a worker may look before */
+			pg_atomic_fetch_add_u64(&database->changes, 1);
 			mv_wake_workers(database);
 		}
 		mv_wake_launcher();

@@ -202,15 +202,20 @@ check_type(text *type)
 	char	   *name = text_to_cstring(type);
 	Oid			save_user;
 	int			save_context;
-	bool		found;
+	bool		found,
+				lasting,
+				isnull;
 
 	if (strcmp(known, name) == 0)
 		return;
 	GetUserIdAndSecContext(&save_user, &save_context);
 	SetUserIdAndSecContext(mv_catalog()->owner, save_context | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
-	SPI_execute_with_args("select from musicverse.event_types where name = $1", 1, types, values, NULL, true, 1);
+	SPI_execute_with_args("select xmin from musicverse.event_types where name = $1", 1, types, values, NULL, true, 1);
 	found = SPI_processed == 1;
+	/* a type registered by this transaction may be rolled back */
+	lasting = found && !TransactionIdIsCurrentTransactionId(DatumGetTransactionId(
+		SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)));
 	SPI_finish();
 	SetUserIdAndSecContext(save_user, save_context);
 	if (!found)
@@ -218,7 +223,7 @@ check_type(text *type)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown event type \"%s\"", name),
 				 errhint("The table event_types lists the known ones; register_event_type() adds one.")));
-	strlcpy(known, strlen(name) < sizeof(known) ? name : "", sizeof(known));
+	strlcpy(known, lasting && strlen(name) < sizeof(known) ? name : "", sizeof(known));
 }
 
 /* emit_event(user_id uuid, event_type text, data jsonb, idempotency_key text) */
@@ -246,5 +251,7 @@ musicverse_emit_event(PG_FUNCTION_ARGS)
 	JsonbToCString(&json, &data->root, VARSIZE(data));
 	record(PG_GETARG_UUID_P(0), text_to_cstring(PG_GETARG_TEXT_PP(1)), json.data, json.len,
 		   PG_ARGISNULL(3) ? NULL : id, id);
+	if (!mv_outbox_is_batch(fcinfo->flinfo))
+		mv_flush_events();
 	PG_RETURN_UUID_P(id);
 }

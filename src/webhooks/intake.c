@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "core/clock.h"
@@ -299,22 +300,25 @@ take_body(Delivery *delivery, Datum value, bool isnull)
 	" case when octet_length(e.payload) <= " CppAsString2(INLINE_BODY) " then e.payload end" \
 	" from musicverse.deliveries d left join musicverse.events e on e.id = d.event_id"
 
+/* The columns of DELIVERY_COLUMNS */
+enum
+{
+	R_SEQ, R_ID, R_WEBHOOK, R_EVENT, R_ORDER, R_CREATED, R_NEXT, R_ATTEMPTS, R_TID, R_LEAF, R_MISSING, R_BODY, R_COLUMNS
+};
+
 /*
  * Takes one row of DELIVERY_COLUMNS into memory. False when its endpoint has
  * no room: the row stays in the table, which the endpoint remembers.
  */
 static bool
-take_row(HeapTuple tuple, TupleDesc desc, bool from_backlog, TimestampTz now)
+take_row(Datum *values, bool *nulls, bool from_backlog, TimestampTz now)
 {
-	bool		isnull;
-	int64		seq = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
-	Endpoint   *endpoint = endpoint_get(DatumGetUUIDP(SPI_getbinval(tuple, desc, 3, &isnull)));
-	DeliveryEntry *entry = deliveries_lookup(worker.deliveries, seq);
+	int64		seq = DatumGetInt64(values[R_SEQ]);
+	TimestampTz due = nulls[R_NEXT] ? 0 : DatumGetTimestampTz(values[R_NEXT]);
+	Endpoint   *endpoint = endpoint_get(DatumGetUUIDP(values[R_WEBHOOK]));
 	Delivery   *delivery;
-	Datum		value;
-	TimestampTz due;
 
-	if (entry != NULL)
+	if (deliveries_lookup(worker.deliveries, seq) != NULL)
 		return true;
 	if (!from_backlog && (reads_backlog(endpoint) || (endpoint->known && !endpoint->sendable)))
 	{
@@ -326,9 +330,6 @@ take_row(HeapTuple tuple, TupleDesc desc, bool from_backlog, TimestampTz now)
 		endpoint_look_from(endpoint, seq);
 		return false;
 	}
-
-	value = SPI_getbinval(tuple, desc, 7, &isnull);
-	due = isnull ? 0 : DatumGetTimestampTz(value);
 	if (due > now && from_backlog && endpoint->nwaiting >= MAX_READY)
 	{
 		if (endpoint->skipped_lo == 0)
@@ -337,15 +338,14 @@ take_row(HeapTuple tuple, TupleDesc desc, bool from_backlog, TimestampTz now)
 	}
 
 	delivery = delivery_add(endpoint, seq);
-	delivery->id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 2, &isnull));
-	delivery->event_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, 4, &isnull));
-	value = SPI_getbinval(tuple, desc, 5, &isnull);
-	delivery->order_key = isnull ? 0 : DatumGetInt64(value);
-	delivery->created_at = DatumGetTimestampTz(SPI_getbinval(tuple, desc, 6, &isnull));
-	delivery->attempts = DatumGetInt16(SPI_getbinval(tuple, desc, 8, &isnull));
-	delivery->tid = *(ItemPointer) DatumGetPointer(SPI_getbinval(tuple, desc, 9, &isnull));
-	delivery->leaf = DatumGetObjectId(SPI_getbinval(tuple, desc, 10, &isnull));
-	delivery->body_missing = DatumGetBool(SPI_getbinval(tuple, desc, 11, &isnull));
+	delivery->id = *DatumGetUUIDP(values[R_ID]);
+	delivery->event_id = *DatumGetUUIDP(values[R_EVENT]);
+	delivery->order_key = nulls[R_ORDER] ? 0 : DatumGetInt64(values[R_ORDER]);
+	delivery->created_at = DatumGetTimestampTz(values[R_CREATED]);
+	delivery->attempts = DatumGetInt16(values[R_ATTEMPTS]);
+	delivery->tid = *(ItemPointer) DatumGetPointer(values[R_TID]);
+	delivery->leaf = DatumGetObjectId(values[R_LEAF]);
+	delivery->body_missing = DatumGetBool(values[R_MISSING]);
 
 	if (!order_may_start(delivery))
 		return true;
@@ -353,10 +353,10 @@ take_row(HeapTuple tuple, TupleDesc desc, bool from_backlog, TimestampTz now)
 		delivery_make_wait(delivery, due);
 	else
 	{
-		value = SPI_getbinval(tuple, desc, 12, &isnull);
-		take_body(delivery, value, isnull);
+		take_body(delivery, values[R_BODY], nulls[R_BODY]);
 		delivery_make_ready(delivery, false);
-		endpoint_schedule(endpoint, now);
+		if (endpoint->nready == 1)
+			endpoint_schedule(endpoint, now);
 	}
 	return true;
 }
@@ -430,7 +430,6 @@ read_range(MvRange *range, TimestampTz now)
 	Oid			types[4] = {INT8OID, INT8OID, UUIDOID, INT8OID};
 	Datum		values[4];
 	uint64		n;
-	bool		isnull;
 
 	if (range->one_webhook)
 	{
@@ -453,13 +452,13 @@ read_range(MvRange *range, TimestampTz now)
 	n = SPI_processed;
 	for (uint64 i = 0; i < n; i++)
 	{
-		HeapTuple	tuple = SPI_tuptable->vals[i];
-		TupleDesc	desc = SPI_tuptable->tupdesc;
-		pg_uuid_t  *webhook_id = DatumGetUUIDP(SPI_getbinval(tuple, desc, 3, &isnull));
+		Datum		row[R_COLUMNS];
+		bool		nulls[R_COLUMNS];
 
-		if (mv_shard_of(webhook_id, worker.shards) == worker.shard_no)
-			take_row(tuple, desc, false, now);
-		range->lo = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull)) + 1;
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
+		if (mv_shard_of(DatumGetUUIDP(row[R_WEBHOOK]), worker.shards) == worker.shard_no)
+			take_row(row, nulls, false, now);
+		range->lo = DatumGetInt64(row[R_SEQ]) + 1;
 	}
 	SPI_freetuptable(SPI_tuptable);
 	return n < LOAD_ROWS;
@@ -500,8 +499,7 @@ read_backlog(Endpoint *endpoint, TimestampTz now)
 	int64		limit = LOAD_ROWS;
 	int64		next = endpoint->backlog_lo;
 	uint64		n;
-	bool		isnull,
-				room = true;
+	bool		room = true;
 
 	/* a delivery's number is the microsecond it was made in, its id a moment later */
 	mv_uuid7_bound(endpoint->backlog_lo - UNIX_EPOCH_USECS - 60 * USECS_PER_SEC, &first_id);
@@ -516,10 +514,12 @@ read_backlog(Endpoint *endpoint, TimestampTz now)
 	n = SPI_processed;
 	for (uint64 i = 0; i < n && room; i++)
 	{
-		int64		seq = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull));
+		Datum		row[R_COLUMNS];
+		bool		nulls[R_COLUMNS];
 
-		room = take_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, true, now);
-		next = room ? seq + 1 : seq;
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
+		room = take_row(row, nulls, true, now);
+		next = DatumGetInt64(row[R_SEQ]) + (room ? 1 : 0);
 	}
 	SPI_freetuptable(SPI_tuptable);
 

@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
+#include "utils/inval.h"
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -198,6 +199,8 @@ mv_subscriptions(const pg_uuid_t *user_id)
 	MvSubscriptions *entry;
 	bool		found;
 
+	/* a transaction that has all its locks already would not hear of changes */
+	AcceptInvalidationMessages();
 	if (cache == NULL || cache_generation != mv_endpoints_generation || cache->members >= MAX_USERS)
 	{
 		if (cache_context == NULL)

@@ -29,6 +29,7 @@
 #include "access/xact.h"
 #include "core/bulk.h"
 #include "core/catalog.h"
+#include "core/compat.h"
 #include "core/numbers.h"
 #include "core/shared.h"
 #include "core/utility.h"
@@ -86,7 +87,9 @@ static struct
 	bool		flushing;
 } outbox;
 
+static ExecutorRun_hook_type prev_executor_run = NULL;
 static ExecutorFinish_hook_type prev_executor_finish = NULL;
+static MemoryContext running_query = NULL;	/* of the query that the executor runs */
 
 static void
 open_outbox(void)
@@ -379,6 +382,32 @@ statement_end(void)
 }
 
 static void
+executor_run(MV_EXECUTOR_RUN_PARAMETERS)
+{
+	MemoryContext outer = running_query;
+
+	running_query = query->estate->es_query_cxt;
+	PG_TRY();
+	{
+		if (prev_executor_run)
+			prev_executor_run(MV_EXECUTOR_RUN_ARGUMENTS);
+		else
+			standard_ExecutorRun(MV_EXECUTOR_RUN_ARGUMENTS);
+	}
+	PG_FINALLY();
+	{
+		running_query = outer;
+	}
+	PG_END_TRY();
+}
+
+bool
+mv_outbox_is_batch(FmgrInfo *function)
+{
+	return running_query != NULL && function != NULL && function->fn_mcxt == running_query;
+}
+
+static void
 executor_finish(QueryDesc *query)
 {
 	if (prev_executor_finish)
@@ -470,6 +499,8 @@ mv_outbox_init(void)
 {
 	RegisterXactCallback(xact_callback, NULL);
 	RegisterSubXactCallback(subxact_callback, NULL);
+	prev_executor_run = ExecutorRun_hook;
+	ExecutorRun_hook = executor_run;
 	prev_executor_finish = ExecutorFinish_hook;
 	ExecutorFinish_hook = executor_finish;
 	mv_statement_end = statement_end;

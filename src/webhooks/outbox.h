@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "fmgr.h"
 #include "utils/uuid.h"
 
 typedef struct MvOutEvent
@@ -34,6 +35,13 @@ extern void mv_outbox_add_delivery(const pg_uuid_t *webhook_id, int64 order_key)
  * Returns after writing when it was enough.
  */
 extern void mv_outbox_written_bytes(Size bytes);
+
+/*
+ * Is the function called by the query that the executor runs? Then what it
+ * records is written when that ends. An expression of PL/pgSQL, such as an
+ * assignment, is no query, and the next statement is to see what it recorded.
+ */
+extern bool mv_outbox_is_batch(FmgrInfo *function);
 
 /* Marks this transaction as taking delivery numbers; before the first one is taken. */
 extern void mv_outbox_hold_deliveries(void);

@@ -109,17 +109,52 @@ clean_text(const char *bytes, size_t len)
 	return result;
 }
 
+/* Does a quoted JSON string hold it as it is? */
+static inline bool
+is_plain(unsigned char c)
+{
+	return c >= ' ' && c < 0x7f && c != '"' && c != '\\';
+}
+
+/* A part of a header in quotes; nearly always it can be copied as it is. */
+static void
+append_json_part(StringInfo out, const char *bytes, size_t len, bool lower)
+{
+	size_t		plain = 0;
+
+	while (plain < len && is_plain((unsigned char) bytes[plain]))
+		plain++;
+	if (plain == len)
+	{
+		int			start = out->len + 1;
+
+		appendStringInfoCharMacro(out, '"');
+		appendBinaryStringInfo(out, bytes, len);
+		for (int i = start; lower && i < out->len; i++)
+			out->data[i] = pg_ascii_tolower((unsigned char) out->data[i]);
+		appendStringInfoCharMacro(out, '"');
+	}
+	else
+	{
+		StringInfoData clean;
+
+		initStringInfo(&clean);
+		append_clean(&clean, bytes, len);
+		escape_json(out, clean.data);
+		pfree(clean.data);
+	}
+}
+
 /* "Name: value\n" lines as a JSON object with names in lower case. */
 static text *
 headers_json(const char *lines, size_t len)
 {
 	StringInfoData out;
-	StringInfoData part;
 	const char *end = lines + len;
-	const char *separator = "{";
+	char		separator = '{';
 
 	initStringInfo(&out);
-	initStringInfo(&part);
+	appendStringInfoSpaces(&out, VARHDRSZ);
 	while (lines < end)
 	{
 		const char *eol = memchr(lines, '\n', end - lines);
@@ -133,22 +168,17 @@ headers_json(const char *lines, size_t len)
 		{
 			for (value = colon + 1; value < eol && (*value == ' ' || *value == '\t'); value++)
 				;
-			resetStringInfo(&part);
-			append_clean(&part, lines, colon - lines);
-			for (char *c = part.data; *c; c++)
-				*c = pg_ascii_tolower((unsigned char) *c);
-			appendStringInfoString(&out, separator);
-			escape_json(&out, part.data);
-			appendStringInfoChar(&out, ':');
-			resetStringInfo(&part);
-			append_clean(&part, value, eol - value);
-			escape_json(&out, part.data);
-			separator = ",";
+			appendStringInfoCharMacro(&out, separator);
+			append_json_part(&out, lines, colon - lines, true);
+			appendStringInfoCharMacro(&out, ':');
+			append_json_part(&out, value, eol - value, false);
+			separator = ',';
 		}
 		lines = eol + 1;
 	}
-	appendStringInfoString(&out, out.len == 0 ? "{}" : "}");
-	return cstring_to_text_with_len(out.data, out.len);
+	appendStringInfoString(&out, separator == '{' ? "{}" : "}");
+	SET_VARSIZE(out.data, out.len);
+	return (text *) out.data;
 }
 
 static text *
@@ -157,16 +187,23 @@ request_headers_json(Exchange *exchange)
 	Endpoint   *endpoint = exchange->delivery->endpoint;
 	StringInfoData out;
 	char		id[37];
+	char		timestamp[MAXINT8LEN + 1];
 
 	mv_uuid_text(&exchange->delivery->event_id, id);
+	pg_lltoa(exchange->timestamp, timestamp);
 	initStringInfo(&out);
-	appendStringInfo(&out, "{\"content-type\":\"application/json\",\"webhook-id\":\"%s\","
-					 "\"webhook-timestamp\":\"" INT64_FORMAT "\",\"webhook-signature\":\"<redacted%s>\"",
-					 id, exchange->timestamp, exchange->two_signatures ? ", two" : "");
+	appendStringInfoSpaces(&out, VARHDRSZ);
+	appendStringInfoString(&out, "{\"content-type\":\"application/json\",\"webhook-id\":\"");
+	appendBinaryStringInfo(&out, id, 36);
+	appendStringInfoString(&out, "\",\"webhook-timestamp\":\"");
+	appendStringInfoString(&out, timestamp);
+	appendStringInfoString(&out, exchange->two_signatures ? "\",\"webhook-signature\":\"<redacted, two>\"" :
+						   "\",\"webhook-signature\":\"<redacted>\"");
 	if (endpoint->headers_json != NULL)
 		appendStringInfoString(&out, endpoint->headers_json);
-	appendStringInfoChar(&out, '}');
-	return cstring_to_text_with_len(out.data, out.len);
+	appendStringInfoCharMacro(&out, '}');
+	SET_VARSIZE(out.data, out.len);
+	return (text *) out.data;
 }
 
 static void

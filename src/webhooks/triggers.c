@@ -35,6 +35,7 @@
 #include "utils/datum.h"
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -84,7 +85,7 @@ argument_column(TriggerData *data, int arg, Oid type, const char *what)
 				 errmsg("trigger \"%s\": table \"%s\" has no %s column \"%s\"", data->tg_trigger->tgname,
 						RelationGetRelationName(data->tg_relation), what, data->tg_trigger->tgargs[arg]),
 				 errhint("Name the column in the trigger's arguments.")));
-	if (OidIsValid(type) && TupleDescAttr(desc, column - 1)->atttypid != type)
+	if (OidIsValid(type) && getBaseType(TupleDescAttr(desc, column - 1)->atttypid) != type)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("trigger \"%s\": %s column \"%s\" is not of type %s", data->tg_trigger->tgname,
@@ -105,6 +106,13 @@ trigger_state(FunctionCallInfo fcinfo, TriggerData *data, int min_args, int max_
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("trigger \"%s\" has %d arguments", data->tg_trigger->tgname, nargs),
 				 errhint("Give the noun of the events, the column of the user, and what the documentation names beyond.")));
+	if (strspn(data->tg_trigger->tgargs[0], "abcdefghijklmnopqrstuvwxyz0123456789_.") != strlen(data->tg_trigger->tgargs[0]) ||
+		!islower((unsigned char) data->tg_trigger->tgargs[0][0]))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("trigger \"%s\": \"%s\" can't begin the name of an event type", data->tg_trigger->tgname,
+						data->tg_trigger->tgargs[0]),
+				 errhint("Use a lower-case word, such as playlist for playlist.created.")));
 	state = MemoryContextAllocZero(fcinfo->flinfo->fn_mcxt, sizeof(TriggerState));
 	state->user = argument_column(data, 1, UUIDOID, "user");
 	if (nargs > 2)
@@ -144,18 +152,50 @@ column_is_null(HeapTuple row, AttrNumber column, TupleDesc desc)
 	return isnull;
 }
 
-/* Bytewise, as suppress_redundant_updates_trigger() does. */
+/* Values of any size, reading what is stored out of line only if it has to. */
 static bool
-same_row(HeapTuple a, HeapTuple b)
+same_value(Datum a, Datum b, Form_pg_attribute attribute)
+{
+	if (attribute->attlen == -1 && VARATT_IS_EXTERNAL(DatumGetPointer(a)) && VARATT_IS_EXTERNAL(DatumGetPointer(b)) &&
+		VARSIZE_EXTERNAL(DatumGetPointer(a)) == VARSIZE_EXTERNAL(DatumGetPointer(b)) &&
+		memcmp(DatumGetPointer(a), DatumGetPointer(b), VARSIZE_EXTERNAL(DatumGetPointer(a))) == 0)
+		return true;
+	return datum_image_eq(a, b, attribute->attbyval, attribute->attlen);
+}
+
+/*
+ * Bytewise first, as suppress_redundant_updates_trigger() does. But the same
+ * values can be stored differently: out of line, or before a column was added.
+ */
+static bool
+same_row(HeapTuple a, HeapTuple b, TupleDesc desc)
 {
 	HeapTupleHeader ha = a->t_data;
 	HeapTupleHeader hb = b->t_data;
 
-	return a->t_len == b->t_len && ha->t_hoff == hb->t_hoff &&
+	if (a->t_len == b->t_len && ha->t_hoff == hb->t_hoff &&
 		HeapTupleHeaderGetNatts(ha) == HeapTupleHeaderGetNatts(hb) &&
 		(ha->t_infomask & ~HEAP_XACT_MASK) == (hb->t_infomask & ~HEAP_XACT_MASK) &&
 		memcmp((char *) ha + SizeofHeapTupleHeader, (char *) hb + SizeofHeapTupleHeader,
-			   a->t_len - SizeofHeapTupleHeader) == 0;
+			   a->t_len - SizeofHeapTupleHeader) == 0)
+		return true;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute attribute = TupleDescAttr(desc, i);
+		bool		null_a,
+					null_b;
+		Datum		value_a,
+					value_b;
+
+		if (attribute->attisdropped)
+			continue;
+		value_a = heap_getattr(a, i + 1, desc, &null_a);
+		value_b = heap_getattr(b, i + 1, desc, &null_b);
+		if (null_a != null_b || (!null_a && !same_value(value_a, value_b, attribute)))
+			return false;
+	}
+	return true;
 }
 
 Datum
@@ -175,7 +215,7 @@ musicverse_emit_row_event(PG_FUNCTION_ARGS)
 		if (state->extra == 0 || column_is_null(data->tg_trigtuple, state->extra, desc))
 			emit_row(data, state, data->tg_trigtuple, "deleted");
 	}
-	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event) && !same_row(data->tg_trigtuple, data->tg_newtuple))
+	else if (TRIGGER_FIRED_BY_UPDATE(data->tg_event) && !same_row(data->tg_trigtuple, data->tg_newtuple, desc))
 	{
 		bool		was_deleted = state->extra != 0 && !column_is_null(data->tg_trigtuple, state->extra, desc);
 		bool		is_deleted = state->extra != 0 && !column_is_null(data->tg_newtuple, state->extra, desc);
@@ -331,7 +371,7 @@ musicverse_touch_updated_at(PG_FUNCTION_ARGS)
 	Datum		now = TimestampTzGetDatum(GetCurrentTransactionStartTimestamp());
 	bool		isnull = false;
 
-	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event) || column <= 0 || same_row(data->tg_trigtuple, data->tg_newtuple))
+	if (!TRIGGER_FIRED_BY_UPDATE(data->tg_event) || column <= 0 || same_row(data->tg_trigtuple, data->tg_newtuple, desc))
 		return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(data->tg_event) ? data->tg_newtuple : data->tg_trigtuple);
 	return PointerGetDatum(heap_modify_tuple_by_cols(data->tg_newtuple, desc, 1, &column, &now, &isnull));
 }

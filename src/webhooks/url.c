@@ -75,7 +75,9 @@ musicverse_check_webhook_url(PG_FUNCTION_ARGS)
 	host = code == CURLUE_OK ? part(parsed, CURLUPART_HOST) : NULL;
 	curl_url_cleanup(parsed);
 
-	if (scheme == NULL || host == NULL || host[0] == '\0')
+	/* libcurl takes one slash or three for two, and then not everybody sees the same host in it */
+	if (scheme == NULL || host == NULL || host[0] == '\0' ||
+		strncmp(url + strlen(scheme), "://", 3) != 0 || url[strlen(scheme) + 3] == '/')
 		refuse(url, "is not a complete URL", "Give a URL such as https://example.com/hooks.");
 	if (user != NULL || password != NULL)
 		ereport(ERROR,

@@ -38,7 +38,7 @@
 #include "webhooks/worker_int.h"
 
 #define SETTLE_BATCH	512
-#define SETTLE_AGE_MS	5
+#define SETTLE_AGE_MS	10
 #define IDLE_WAIT_MS	30000
 #define TICK_MS			1000
 #define ERROR_PAUSE_MS	1000
@@ -303,6 +303,18 @@ reload(void)
 	in_transaction(look_at_installation, "looking at the installation");
 }
 
+/* Webhooks changed in a commit: what was read of them is out of date. */
+static void
+look_for_changes(void)
+{
+	static uint64 seen = 0;
+	uint64		changes = pg_atomic_read_u64(&worker.database->changes);
+
+	if (changes != seen)
+		mv_endpoints_generation++;
+	seen = changes;
+}
+
 static void
 take_shard_lock(void)
 {
@@ -365,7 +377,6 @@ mv_delivery_worker_main(Datum arg)
 {
 	MemoryContext turn_context;
 	TimestampTz last_tick = 0;
-	bool		woken = true;
 
 	set_up(arg);
 	turn_context = AllocSetContextCreate(TopMemoryContext, "musicverse turn", ALLOCSET_DEFAULT_SIZES);
@@ -394,6 +405,7 @@ mv_delivery_worker_main(Datum arg)
 
 		mv_loop_pump(worker.loop);
 		collect_done(now);
+		look_for_changes();
 		intake_pop_ring();
 		if (worker.standing_still)
 			begin();
@@ -404,8 +416,7 @@ mv_delivery_worker_main(Datum arg)
 			mv_loop_pump(worker.loop);
 			if (settle_wanted(now))
 				settle_turn();
-			/* woken without work: a transaction takes in what changed */
-			if ((woken || intake_wanted(now)) && !in_transaction(reading, "reading deliveries"))
+			if (intake_wanted(now) && !in_transaction(reading, "reading deliveries"))
 				error_until = now + ERROR_PAUSE_MS * INT64CONST(1000);
 			if (now - last_tick >= TICK_MS * 1000 || now < last_tick)
 			{
@@ -419,7 +430,6 @@ mv_delivery_worker_main(Datum arg)
 		}
 		publish_gauges();
 		MemoryContextReset(turn_context);
-		woken = (mv_loop_wait(worker.loop, error_until > now ? ERROR_PAUSE_MS : idle_time(mv_now()),
-							  PG_WAIT_EXTENSION) & WL_LATCH_SET) != 0;
+		mv_loop_wait(worker.loop, error_until > now ? ERROR_PAUSE_MS : idle_time(mv_now()), PG_WAIT_EXTENSION);
 	}
 }
