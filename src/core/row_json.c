@@ -1,7 +1,10 @@
 /*
  * Rows as JSON objects, see row_json.h. Values whose JSON form isn't simply
  * their text (arrays, composites, types with a cast to json) are left to the
- * server's to_json().
+ * server's to_json(), under settings that are the same for every session.
+ *
+ * The type json takes what jsonb and text can't: such text is mended, as
+ * everybody who reads an event's body reads it as jsonb.
  */
 #include "postgres.h"
 
@@ -10,10 +13,15 @@
 #include "catalog/pg_type.h"
 #include "core/row_json.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "pgtime.h"
 #include "nodes/makefuncs.h"
 #include "utils/builtins.h"
+#include "utils/bytea.h"
+#include "utils/float.h"
 #include "utils/fmgroids.h"
+#include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/datetime.h"
@@ -42,6 +50,7 @@ typedef struct Column
 
 struct MvRowFormat
 {
+	bool		by_settings;	/* the text of some column depends on the session's settings */
 	int			natts;
 	Column		columns[FLEXIBLE_ARRAY_MEMBER];
 };
@@ -106,6 +115,9 @@ mv_row_format(TupleDesc desc, MemoryContext context)
 		column->key_len = key.len;
 		column->type = getBaseType(attribute->atttypid);
 		column->kind = kind_of(column->type);
+		if (column->type == FLOAT4OID || column->type == FLOAT8OID || column->kind == COLUMN_TO_JSON ||
+			(column->kind == COLUMN_QUOTED && column->type != UUIDOID && column->type != BPCHAROID))
+			format->by_settings = true;
 		switch (column->kind)
 		{
 			case COLUMN_NUMBER:
@@ -127,6 +139,93 @@ mv_row_format(TupleDesc desc, MemoryContext context)
 	}
 	MemoryContextSwitchTo(old);
 	return format;
+}
+
+/*
+ * Settings under which types are written the same way in every session, until
+ * AtEOXact_GUC() with the level returned; 0 when the session's are these.
+ */
+static int
+same_settings(void)
+{
+	static const char *const settings[][2] = {
+		{"datestyle", "ISO, YMD"}, {"intervalstyle", "postgres"}, {"timezone", "UTC"},
+		{"extra_float_digits", "1"}, {"bytea_output", "hex"}
+	};
+	int			level;
+
+	if (DateStyle == USE_ISO_DATES && IntervalStyle == INTSTYLE_POSTGRES && extra_float_digits >= 1 &&
+		bytea_output == BYTEA_OUTPUT_HEX && strcmp(pg_get_timezone_name(session_timezone), "UTC") == 0)
+		return 0;
+	level = NewGUCNestLevel();
+	for (int i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+/* The code of an escape: backslash, u, four digits. -1 for anything else */
+static int
+unicode_escape(const char *p, const char *end)
+{
+	int			code = 0;
+
+	if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++)
+		code = code * 16 + (p[i] <= '9' ? p[i] - '0' : (p[i] | 0x20) - 'a' + 10);
+	return code;
+}
+
+/*
+ * Appends valid JSON that jsonb can read as well. Escapes of characters that
+ * aren't any, or that the database's encoding lacks, are replaced; numbers
+ * beyond every range become strings.
+ */
+static void
+append_json(StringInfo out, const char *p, int len)
+{
+	const char *end = p + len;
+	const char *replacement = GetDatabaseEncoding() == PG_UTF8 ? "\\ufffd" : "?";
+	int			largest = GetDatabaseEncoding() == PG_UTF8 ? 0xffff : GetDatabaseEncoding() == PG_LATIN1 ? 0xff : 0x7f;
+	bool		in_string = false;
+
+	while (p < end)
+	{
+		const char *from = p;
+
+		if (*p == '"')
+			in_string = !in_string;
+		if (in_string && *p == '\\')
+		{
+			int			code = unicode_escape(p, end);
+			bool		pair = code >= 0xd800 && code < 0xdc00 &&
+				(unicode_escape(p + 6, end) & ~0x3ff) == 0xdc00;
+
+			p += code < 0 ? 2 : pair ? 12 : 6;
+			if (code == 0 || code > largest || (code >= 0xd800 && code < 0xe000 && !(pair && largest == 0xffff)))
+				appendStringInfoString(out, replacement);
+			else
+				appendBinaryStringInfo(out, from, p - from);
+		}
+		else if (!in_string && (*p == '-' || isdigit((unsigned char) *p)))
+		{
+			const char *exponent = NULL;
+			bool		wild;
+
+			for (; p < end && strchr("+-.0123456789eE", *p) != NULL; p++)
+				if (*p == 'e' || *p == 'E')
+					exponent = p + 1;
+			wild = p - from > 16000 || (exponent != NULL && (p - exponent > 6 || abs(atoi(exponent)) > 9999));
+			if (wild)
+				appendStringInfoChar(out, '"');
+			appendBinaryStringInfo(out, from, p - from);
+			if (wild)
+				appendStringInfoChar(out, '"');
+		}
+		else
+			appendStringInfoChar(out, *p++);
+	}
 }
 
 static void
@@ -152,9 +251,18 @@ append_value(Column *column, Datum value, StringInfo out)
 				escape_json(out, string);
 			break;
 		case COLUMN_JSON:
-			appendStringInfoString(out, OutputFunctionCall(&column->output, value));
+			string = OutputFunctionCall(&column->output, value);
+			if (column->type == JSONBOID)
+				appendStringInfoString(out, string);
+			else
+				append_json(out, string, strlen(string));
 			break;
 		case COLUMN_TIME:
+			if (column->type == TIMESTAMPTZOID)
+			{
+				mv_append_json_time(out, DatumGetTimestampTz(value));
+				break;
+			}
 			JsonEncodeDateTime(buffer, value, column->type, &utc);
 			appendStringInfoChar(out, '"');
 			appendStringInfoString(out, buffer);
@@ -170,7 +278,7 @@ append_value(Column *column, Datum value, StringInfo out)
 			{
 				text	   *json = DatumGetTextPP(FunctionCall1(&column->output, value));
 
-				appendBinaryStringInfo(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
+				append_json(out, VARDATA_ANY(json), VARSIZE_ANY_EXHDR(json));
 				break;
 			}
 	}
@@ -180,6 +288,7 @@ void
 mv_row_json(MvRowFormat *format, HeapTuple tuple, TupleDesc desc, StringInfo out)
 {
 	int			start = out->len;
+	int			level = format->by_settings ? same_settings() : 0;
 
 	for (int i = 0; i < format->natts; i++)
 	{
@@ -197,6 +306,8 @@ mv_row_json(MvRowFormat *format, HeapTuple tuple, TupleDesc desc, StringInfo out
 			append_value(column, value, out);
 	}
 	appendStringInfoString(out, out->len == start ? "{}" : "}");
+	if (level > 0)
+		AtEOXact_GUC(true, level);
 }
 
 void

@@ -2,28 +2,24 @@
  * The transfer loop: drives libcurl's multi interface by the readiness of its
  * sockets, and waits for them beside the process latch.
  *
- * All sockets of libcurl are in one epoll descriptor, level-triggered, which
- * itself is one event of a WaitEventSet. Idle keep-alive sockets stay in it:
- * libcurl takes a connection out of watch after each exchange and asks for the
- * same again with the next, and two system calls an exchange are a fifth of
- * its cost. libcurl's one timer is a deadline that bounds the wait.
+ * libcurl's sockets are in one epoll descriptor (transfer_socket.c), which is
+ * one event of a WaitEventSet; its one timer is a deadline that bounds the
+ * wait.
  *
  * Nothing here takes a lock, and the callbacks never raise, since an error
- * would jump over libcurl's frames: what they have to say is kept in the loop
- * and logged afterwards. All signals are blocked while libcurl runs: the
- * threads that resolve names inherit the mask, and no handler of the server
- * may run in one of them. A failure of libcurl itself ends all exchanges with
- * an error and starts over with a new multi handle.
+ * would jump over libcurl's frames: what they have to say is kept and logged
+ * afterwards. All signals are blocked while libcurl runs: the threads that
+ * resolve names inherit the mask, and no handler of the server may run in one
+ * of them. A failure of libcurl itself ends all exchanges with an error and
+ * starts over with a new multi handle.
  */
 #include "postgres.h"
 
 #include <signal.h>
 #include <sys/epoll.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "core/compat.h"
-#include "core/guard.h"
 #include "core/transfer_int.h"
 #include "miscadmin.h"
 #include "storage/fd.h"
@@ -40,29 +36,17 @@ enum
 	DONE
 };
 
-/* One per descriptor that libcurl ever spoke of, found by its number. */
-typedef struct Watch
-{
-	uint8		events;			/* what epoll watches, 0 = not in the set */
-	bool		ours;			/* made by mv_loop_open_socket, so its closing is reported */
-	bool		idle;			/* libcurl doesn't care at present */
-	bool		stale;			/* to be shut down when it falls idle */
-} Watch;
-
 struct MvLoop
 {
 	CURLM	   *multi;			/* NULL when libcurl failed and wouldn't come back */
 	long		max_idle;
-	int			epoll;
+	MvSockets	sockets;
 	WaitEventSet *wait_set;
 	int64		deadline;		/* of libcurl's timer in us, 0 = at once, -1 = none */
 	int			running;		/* in starting or running */
 	dlist_head	starting;
 	dlist_head	in_flight;
 	dlist_head	done;
-	Watch	   *watch;
-	int			watch_count;
-	int			watch_errno;	/* of a failed epoll_ctl, until it is logged */
 	sigset_t	saved_mask;
 };
 
@@ -90,102 +74,6 @@ restore_signals(MvLoop *loop)
 	sigprocmask(SIG_SETMASK, &loop->saved_mask, NULL);
 }
 
-/* The entry of a descriptor, NULL when memory for it cannot be had. */
-static Watch *
-watch_of(MvLoop *loop, int fd)
-{
-	if (fd >= loop->watch_count)
-	{
-		int			count = Max(64, loop->watch_count);
-		Watch	   *grown;
-
-		while (count <= fd)
-			count *= 2;
-		grown = realloc(loop->watch, count * sizeof(Watch));
-		if (grown == NULL)
-		{
-			loop->watch_errno = ENOMEM;
-			return NULL;
-		}
-		memset(grown + loop->watch_count, 0, (count - loop->watch_count) * sizeof(Watch));
-		loop->watch = grown;
-		loop->watch_count = count;
-	}
-	return &loop->watch[fd];
-}
-
-/* Makes epoll watch a descriptor for these events; 0 takes it out. */
-static void
-set_watch(MvLoop *loop, int fd, Watch *watch, uint8 events)
-{
-	struct epoll_event event = {.events = events, .data.fd = fd};
-	int			rc;
-
-	if (watch->events == events)
-		return;
-	if (events == 0)
-		rc = epoll_ctl(loop->epoll, EPOLL_CTL_DEL, fd, NULL);
-	else if (watch->events == 0)
-	{
-		rc = epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event);
-		if (rc < 0 && errno == EEXIST)
-			rc = epoll_ctl(loop->epoll, EPOLL_CTL_MOD, fd, &event);
-	}
-	else
-	{
-		rc = epoll_ctl(loop->epoll, EPOLL_CTL_MOD, fd, &event);
-		if (rc < 0 && errno == ENOENT)
-			rc = epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fd, &event);
-	}
-	if (rc < 0 && events != 0)
-	{
-		/* The exchange will run into its time-out. */
-		loop->watch_errno = errno;
-		events = 0;
-	}
-	watch->events = events;
-}
-
-static void
-retire_connection(MvLoop *loop, int fd, Watch *watch)
-{
-	/* libcurl sees the end of it before it would reuse it, and closes it. */
-	set_watch(loop, fd, watch, 0);
-	shutdown(fd, SHUT_RDWR);
-}
-
-/* libcurl wants a descriptor watched, or no more. */
-static int
-socket_callback(CURL *easy, curl_socket_t fd, int what, void *data, void *unused)
-{
-	MvLoop	   *loop = data;
-	Watch	   *watch = watch_of(loop, fd);
-
-	if (watch == NULL)
-		return 0;
-	if (what == CURL_POLL_REMOVE)
-	{
-		/*
-		 * Of descriptors that libcurl made itself (a resolver thread's socket
-		 * pair) this is the last we hear, and the number may come back.
-		 */
-		watch->idle = true;
-		if (!watch->ours)
-			set_watch(loop, fd, watch, 0);
-		else if (watch->stale)
-			retire_connection(loop, fd, watch);
-		else if (watch->events & EPOLLOUT)
-			set_watch(loop, fd, watch, EPOLLIN);
-	}
-	else
-	{
-		watch->idle = false;
-		set_watch(loop, fd, watch,
-				  (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0));
-	}
-	return 0;
-}
-
 static int
 timer_callback(CURLM *multi, long timeout_ms, void *data)
 {
@@ -195,50 +83,6 @@ timer_callback(CURLM *multi, long timeout_ms, void *data)
 	return 0;
 }
 
-/* Makes the socket for a connection, if the guard lets its address pass. */
-curl_socket_t
-mv_loop_open_socket(void *data, curlsocktype purpose, struct curl_sockaddr *addr)
-{
-	MvHandle   *handle = data;
-	const char *refusal = mv_guard_refusal(&addr->addr);
-	Watch	   *watch;
-	int			fd;
-
-	if (refusal && handle->dialled)
-		return CURL_SOCKET_BAD; /* the address that was dialled is the one to report */
-	memcpy(&handle->address, &addr->addr, Min(addr->addrlen, sizeof(handle->address)));
-	if (refusal)
-	{
-		handle->refusal = refusal;
-		return CURL_SOCKET_BAD;
-	}
-
-	fd = socket(addr->family, addr->socktype | SOCK_CLOEXEC, addr->protocol);
-	if (fd < 0)
-		return CURL_SOCKET_BAD;
-	watch = watch_of(handle->loop, fd);
-	if (watch == NULL)
-	{
-		close(fd);
-		return CURL_SOCKET_BAD;
-	}
-	memset(watch, 0, sizeof(*watch));
-	watch->ours = true;
-	handle->dialled = true;
-	return fd;
-}
-
-/* Closes a socket, whereby it leaves the epoll set too. */
-int
-mv_loop_close_socket(void *data, curl_socket_t fd)
-{
-	MvLoop	   *loop = data;
-
-	if (fd < loop->watch_count)
-		memset(&loop->watch[fd], 0, sizeof(Watch));
-	return close(fd);
-}
-
 static bool
 make_multi(MvLoop *loop)
 {
@@ -246,8 +90,8 @@ make_multi(MvLoop *loop)
 	loop->multi = curl_multi_init();
 	if (loop->multi == NULL)
 		return false;
-	if (curl_multi_setopt(loop->multi, CURLMOPT_SOCKETFUNCTION, socket_callback) == CURLM_OK &&
-		curl_multi_setopt(loop->multi, CURLMOPT_SOCKETDATA, loop) == CURLM_OK &&
+	if (curl_multi_setopt(loop->multi, CURLMOPT_SOCKETFUNCTION, mv_sockets_callback) == CURLM_OK &&
+		curl_multi_setopt(loop->multi, CURLMOPT_SOCKETDATA, &loop->sockets) == CURLM_OK &&
 		curl_multi_setopt(loop->multi, CURLMOPT_TIMERFUNCTION, timer_callback) == CURLM_OK &&
 		curl_multi_setopt(loop->multi, CURLMOPT_TIMERDATA, loop) == CURLM_OK &&
 		curl_multi_setopt(loop->multi, CURLMOPT_MAXCONNECTS, loop->max_idle) == CURLM_OK)
@@ -290,8 +134,7 @@ mv_loop_create(int max_idle_connections)
 				(errmsg("libcurl resolves host names synchronously"),
 				 errhint("A name server that doesn't answer delays all deliveries; use a libcurl with a threaded resolver.")));
 
-	loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-	if (loop->epoll < 0)
+	if (!mv_sockets_init(&loop->sockets))
 	{
 		int			save_errno = errno;
 
@@ -309,7 +152,7 @@ mv_loop_create(int max_idle_connections)
 		AddWaitEventToSet(loop->wait_set, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, NULL);
 		if (IsUnderPostmaster)
 			AddWaitEventToSet(loop->wait_set, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, NULL, NULL);
-		AddWaitEventToSet(loop->wait_set, WL_SOCKET_READABLE, loop->epoll, NULL, NULL);
+		AddWaitEventToSet(loop->wait_set, WL_SOCKET_READABLE, loop->sockets.epoll, NULL, NULL);
 	}
 	PG_CATCH();
 	{
@@ -388,37 +231,6 @@ act(MvLoop *loop, curl_socket_t fd, int events)
 	return false;
 }
 
-/* One descriptor is ready. False when the multi handle had to be replaced. */
-static bool
-handle_event(MvLoop *loop, const struct epoll_event *event)
-{
-	int			fd = event->data.fd;
-	Watch	   *watch = watch_of(loop, fd);
-	int			bits = 0;
-
-	if (watch == NULL || watch->events == 0)
-		return true;			/* closed by an earlier event of this turn */
-	if (watch->idle)
-	{
-		/*
-		 * The receiver closes a connection that nobody uses, or sends
-		 * something: libcurl looks at it when it wants to use it again.
-		 */
-		set_watch(loop, fd, watch, 0);
-		return true;
-	}
-
-	/*
-	 * An error is found by reading or writing: CURL_CSELECT_ERR would hide
-	 * which one it was.
-	 */
-	if (event->events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		bits |= CURL_CSELECT_IN;
-	if (event->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-		bits |= CURL_CSELECT_OUT;
-	return act(loop, fd, bits);
-}
-
 static void
 start_waiting(MvLoop *loop)
 {
@@ -462,25 +274,11 @@ timer_is_due(const MvLoop *loop)
 	return loop->deadline == 0 || (loop->deadline > 0 && loop->deadline <= monotonic_us());
 }
 
-static void
-log_watch_error(MvLoop *loop)
-{
-	static bool logged = false;
-
-	errno = loop->watch_errno;
-	loop->watch_errno = 0;
-	if (!logged)
-		ereport(LOG,
-				(errmsg("could not watch a socket: %m"),
-				 errdetail("The exchanges concerned will time out.")));
-	logged = true;
-}
-
 int
 mv_loop_pump(MvLoop *loop)
 {
 	struct epoll_event events[EVENTS_A_TURN];
-	int			count = epoll_wait(loop->epoll, events, lengthof(events), 0);
+	int			count = epoll_wait(loop->sockets.epoll, events, lengthof(events), 0);
 
 	if (count <= 0 && dlist_is_empty(&loop->starting) && !timer_is_due(loop))
 		return loop->running;
@@ -492,7 +290,12 @@ mv_loop_pump(MvLoop *loop)
 		bool		sound = true;
 
 		for (int i = 0; i < count && sound; i++)
-			sound = handle_event(loop, &events[i]);
+		{
+			int			bits = mv_sockets_event(&loop->sockets, &events[i]);
+
+			if (bits != 0)
+				sound = act(loop, events[i].data.fd, bits);
+		}
 		if (sound && timer_is_due(loop))
 		{
 			loop->deadline = -1;
@@ -503,8 +306,7 @@ mv_loop_pump(MvLoop *loop)
 	}
 	restore_signals(loop);
 
-	if (loop->watch_errno != 0)
-		log_watch_error(loop);
+	mv_sockets_log_failure(&loop->sockets);
 	return loop->running;
 }
 
@@ -541,7 +343,7 @@ mv_transfer_start(MvLoop *loop, MvTransfer *transfer)
 {
 	mv_transfer_reset(transfer);
 	transfer->where = NOWHERE;
-	if (mv_handle_take(loop, transfer) == NULL)
+	if (mv_handle_take(&loop->sockets, transfer) == NULL)
 	{
 		mv_transfer_fail(transfer, CURLE_OUT_OF_MEMORY, "out of memory");
 		return false;
@@ -580,16 +382,7 @@ mv_loop_next_done(MvLoop *loop)
 void
 mv_loop_flush_connections(MvLoop *loop)
 {
-	for (int fd = 0; fd < loop->watch_count; fd++)
-	{
-		Watch	   *watch = &loop->watch[fd];
-
-		if (!watch->ours)
-			continue;
-		watch->stale = true;
-		if (watch->idle)
-			retire_connection(loop, fd, watch);
-	}
+	mv_sockets_retire_all(&loop->sockets);
 }
 
 void
@@ -608,8 +401,7 @@ mv_loop_destroy(MvLoop *loop)
 	if (loop->multi)
 		curl_multi_cleanup(loop->multi);
 	restore_signals(loop);
-	close(loop->epoll);
+	mv_sockets_close(&loop->sockets);
 	ReleaseExternalFD();
-	free(loop->watch);
 	free(loop);
 }

@@ -63,7 +63,8 @@ typedef struct MvTransfer
 	const char *body;			/* must stay valid until the exchange is done */
 	size_t		body_len;
 	struct curl_slist *headers; /* complete list: libcurl adds only Host and Content-Length and the
-								 * target's User-Agent; freed by mv_transfer_release */
+								 * target's User-Agent; freed by mv_transfer_release; the
+								 * caller's, must stay valid until mv_transfer_release */
 	size_t		max_response_body;	/* bytes kept; more than that is counted and dropped */
 	void	   *owner;			/* the caller's */
 

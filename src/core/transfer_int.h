@@ -1,18 +1,30 @@
 /*
- * What the three transfer files share: transfer.c (the loop and its waiting),
- * transfer_target.c (destinations and their prepared handles) and
- * transfer_response.c (what comes back, and how failures are worded).
+ * What the transfer files share: transfer.c (the loop and its waiting),
+ * transfer_socket.c (libcurl's sockets), transfer_target.c (destinations and
+ * their prepared handles) and transfer_response.c (what comes back, and how
+ * failures are worded).
  */
 #ifndef MV_TRANSFER_INT_H
 #define MV_TRANSFER_INT_H
 
 #include "core/transfer.h"
 
+#include <sys/epoll.h>
 #include <sys/socket.h>
 
 #if LIBCURL_VERSION_NUM < 0x075700
 #error "musicverse needs libcurl 7.87 or newer (CURLOPT_QUICK_EXIT)"
 #endif
+
+/* All sockets of a loop */
+typedef struct MvWatch MvWatch;
+typedef struct MvSockets
+{
+	int			epoll;
+	MvWatch    *watch;			/* indexed by descriptor */
+	int			watch_count;
+	int			failure;		/* errno of a socket that could not be watched, until it is logged */
+} MvSockets;
 
 /* Why one of our callbacks cut an exchange short */
 typedef enum MvCut
@@ -32,7 +44,7 @@ typedef struct MvHandle
 {
 	CURL	   *easy;
 	MvTarget   *target;
-	MvLoop	   *loop;			/* which loop's close-socket data is set */
+	MvSockets  *sockets;		/* of the loop that it last ran in */
 	MvTransfer *transfer;		/* NULL while idle */
 	struct MvHandle *next_idle;
 	bool		plain_post;		/* the method options stand at POST */
@@ -64,7 +76,7 @@ typedef struct MvHandle
  * Takes an idle handle or makes one, and binds it to the transfer. NULL when
  * libcurl is out of memory. Blocks no signals.
  */
-extern MvHandle *mv_handle_take(MvLoop *loop, MvTransfer *transfer);
+extern MvHandle *mv_handle_take(MvSockets *sockets, MvTransfer *transfer);
 
 /* Returns the handle to its target, or frees it. It must be out of the multi. */
 extern void mv_handle_give_back(MvHandle *handle);
@@ -72,9 +84,17 @@ extern void mv_handle_give_back(MvHandle *handle);
 /* True for an https: URL */
 extern bool mv_target_is_tls(const MvTarget *target);
 
-/* transfer.c */
-extern int	mv_loop_close_socket(void *loop, curl_socket_t fd);
-extern curl_socket_t mv_loop_open_socket(void *handle, curlsocktype purpose, struct curl_sockaddr *addr);
+/* transfer_socket.c */
+extern bool mv_sockets_init(MvSockets *sockets);
+extern void mv_sockets_close(MvSockets *sockets);
+extern int	mv_sockets_event(MvSockets *sockets, const struct epoll_event *event);
+extern void mv_sockets_retire_all(MvSockets *sockets);
+extern void mv_sockets_log_failure(MvSockets *sockets);
+
+/* Callbacks of libcurl; data is the MvSockets, of the second the MvHandle. */
+extern int	mv_sockets_callback(CURL *easy, curl_socket_t fd, int what, void *data, void *unused);
+extern curl_socket_t mv_sockets_open(void *data, curlsocktype purpose, struct curl_sockaddr *addr);
+extern int	mv_sockets_closed(void *data, curl_socket_t fd);
 
 /* transfer_response.c */
 extern size_t mv_response_header(char *line, size_t size, size_t count, void *handle);

@@ -471,7 +471,6 @@ mv_transfer_fail(MvTransfer *transfer, CURLcode code, const char *error)
 void
 mv_transfer_release(MvTransfer *transfer)
 {
-	curl_slist_free_all(transfer->headers);
 	transfer->headers = NULL;
 	free(transfer->response_headers);
 	transfer->response_headers = NULL;

@@ -139,9 +139,9 @@ set_constant_options(MvHandle *handle)
 
 	SET(CURLOPT_PRIVATE, handle);
 	SET(CURLOPT_ERRORBUFFER, handle->errbuf);
-	SET(CURLOPT_OPENSOCKETFUNCTION, mv_loop_open_socket);
+	SET(CURLOPT_OPENSOCKETFUNCTION, mv_sockets_open);
 	SET(CURLOPT_OPENSOCKETDATA, handle);
-	SET(CURLOPT_CLOSESOCKETFUNCTION, mv_loop_close_socket);
+	SET(CURLOPT_CLOSESOCKETFUNCTION, mv_sockets_closed);
 	SET(CURLOPT_HEADERFUNCTION, mv_response_header);
 	SET(CURLOPT_HEADERDATA, handle);
 	SET(CURLOPT_WRITEFUNCTION, mv_response_body);
@@ -375,7 +375,7 @@ set_request(MvHandle *handle, const MvTransfer *transfer)
 }
 
 MvHandle *
-mv_handle_take(MvLoop *loop, MvTransfer *transfer)
+mv_handle_take(MvSockets *sockets, MvTransfer *transfer)
 {
 	MvTarget   *target = transfer->target;
 	MvHandle   *handle = target->idle;
@@ -396,10 +396,10 @@ mv_handle_take(MvLoop *loop, MvTransfer *transfer)
 	code = curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, header_list(handle, transfer));
 	if (code == CURLE_OK)
 		code = set_request(handle, transfer);
-	if (code == CURLE_OK && handle->loop != loop)
+	if (code == CURLE_OK && handle->sockets != sockets)
 	{
-		handle->loop = loop;
-		code = curl_easy_setopt(handle->easy, CURLOPT_CLOSESOCKETDATA, loop);
+		handle->sockets = sockets;
+		code = curl_easy_setopt(handle->easy, CURLOPT_CLOSESOCKETDATA, sockets);
 	}
 	if (code != CURLE_OK)
 	{

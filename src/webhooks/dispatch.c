@@ -16,6 +16,7 @@
 #include "core/clock.h"
 #include "core/uuid7.h"
 #include "lib/stringinfo.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "webhooks/worker_int.h"
@@ -155,54 +156,50 @@ wake_stalled(dlist_head *list, TimestampTz now)
 
 /* ---- the request ---- */
 
-static struct curl_slist *
-add_header(struct curl_slist *list, const char *header, bool *ok)
+/* Puts a line in front of the list. */
+static void
+link_header(struct curl_slist *line, char *text, struct curl_slist **list)
 {
-	struct curl_slist *longer = curl_slist_append(list, header);
-
-	if (longer == NULL)
-		*ok = false;
-	return longer != NULL ? longer : list;
+	line->data = text;
+	line->next = *list;
+	*list = line;
 }
 
-/* The complete list of headers; NULL when there is no memory. */
-static struct curl_slist *
+/* The complete list of headers, made of the exchange's lines and the target's. */
+static bool
 make_headers(Exchange *exchange)
 {
 	Delivery   *delivery = exchange->delivery;
 	Endpoint   *endpoint = delivery->endpoint;
-	struct curl_slist *list = NULL;
-	bool		ok = true;
+	struct curl_slist *list = exchange->target->headers;
 	char		id[37];
-	char		first[MV_SIGNATURE_MAX];
-	char		second[MV_SIGNATURE_MAX];
-	char		line[2 * MV_SIGNATURE_MAX + 64];
+	char	   *signature = exchange->signature_line;
+	size_t		len;
 
 	mv_uuid_text(&delivery->event_id, id);
-	if (mv_sign(endpoint->signer, id, exchange->timestamp, delivery->body, delivery->body_len, first) == 0)
-		return NULL;
-	list = add_header(list, "Content-Type: application/json", &ok);
-	snprintf(line, sizeof(line), "webhook-id: %s", id);
-	list = add_header(list, line, &ok);
-	snprintf(line, sizeof(line), "webhook-timestamp: " INT64_FORMAT, exchange->timestamp);
-	list = add_header(list, line, &ok);
-	if (endpoint->previous_signer != NULL && endpoint->previous_until > exchange->started_at &&
-		mv_sign(endpoint->previous_signer, id, exchange->timestamp, delivery->body, delivery->body_len, second) > 0)
+	memcpy(exchange->id_line, "webhook-id: ", 12);
+	memcpy(exchange->id_line + 12, id, sizeof(id));
+	memcpy(exchange->timestamp_line, "webhook-timestamp: ", 19);
+	exchange->timestamp_line[19 + pg_lltoa(exchange->timestamp, exchange->timestamp_line + 19)] = '\0';
+
+	memcpy(signature, "webhook-signature: ", 19);
+	len = mv_sign(endpoint->signer, id, exchange->timestamp, delivery->body, delivery->body_len, signature + 19);
+	if (len == 0)
+		return false;
+	if (endpoint->previous_signer != NULL && endpoint->previous_until > exchange->started_at)
 	{
-		snprintf(line, sizeof(line), "webhook-signature: %s %s", first, second);
-		exchange->two_signatures = true;
+		signature[19 + len] = ' ';
+		if (mv_sign(endpoint->previous_signer, id, exchange->timestamp, delivery->body, delivery->body_len,
+					signature + 20 + len) > 0)
+			exchange->two_signatures = true;
+		else
+			signature[19 + len] = '\0';
 	}
-	else
-		snprintf(line, sizeof(line), "webhook-signature: %s", first);
-	list = add_header(list, line, &ok);
-	for (char **header = endpoint->headers; *header != NULL; header++)
-		list = add_header(list, *header, &ok);
-	if (!ok)
-	{
-		curl_slist_free_all(list);
-		return NULL;
-	}
-	return list;
+	link_header(&exchange->lines[2], signature, &list);
+	link_header(&exchange->lines[1], exchange->timestamp_line, &list);
+	link_header(&exchange->lines[0], exchange->id_line, &list);
+	exchange->transfer.headers = list;
+	return true;
 }
 
 static void
@@ -211,7 +208,8 @@ count_start(Exchange *exchange)
 	Endpoint   *endpoint = exchange->delivery->endpoint;
 
 	endpoint->in_flight++;
-	endpoint->host->in_flight++;
+	exchange->host = endpoint->host;
+	exchange->host->in_flight++;
 	worker.in_flight++;
 	exchange->retry = exchange->delivery->attempts > 0;
 	if (exchange->retry)
@@ -266,10 +264,9 @@ start(Endpoint *endpoint, TimestampTz now)
 	transfer->body = delivery->body;
 	transfer->body_len = delivery->body_len;
 	transfer->max_response_body = mv_max_response_body;
-	transfer->headers = make_headers(exchange);
-	if (transfer->headers == NULL)
+	if (!make_headers(exchange))
 	{
-		fail_at_once(exchange, "out of memory", VERDICT_RETRY, now);
+		fail_at_once(exchange, "could not be signed", VERDICT_RETRY, now);
 		return;
 	}
 	count_start(exchange);
@@ -302,12 +299,18 @@ dispatch_finished(Exchange *exchange, TimestampTz now)
 	Endpoint   *endpoint = exchange->delivery->endpoint;
 
 	endpoint->in_flight--;
-	endpoint->host->in_flight--;
+	exchange->host->in_flight--;
 	worker.in_flight--;
 	if (exchange->retry)
 		worker.retries_in_flight--;
 	exchange->delivery->state = DELIVERY_DONE;
 	outcome_judge(exchange, now);
+	if (exchange->disable_reason != NULL)
+	{
+		/* nothing more from now on, not only once it is settled */
+		endpoint->disabling = true;
+		endpoint->sendable = false;
+	}
 
 	if (worker.ndone == 0)
 		worker.done_since = now;
@@ -315,7 +318,7 @@ dispatch_finished(Exchange *exchange, TimestampTz now)
 	worker.ndone++;
 
 	endpoint_schedule(endpoint, now);
-	wake_stalled(&endpoint->host->stalled, now);
+	wake_stalled(&exchange->host->stalled, now);
 	if (exchange->retry)
 		wake_stalled(&worker.retry_stalled, now);
 }

@@ -125,18 +125,9 @@ target_release(TargetRef *target)
 	if (target != NULL && --target->users == 0)
 	{
 		mv_target_free(target->target);
+		curl_slist_free_all(target->headers);
 		pfree(target);
 	}
-}
-
-static void
-free_strings(char **strings)
-{
-	if (strings == NULL)
-		return;
-	for (char **s = strings; *s != NULL; s++)
-		pfree(*s);
-	pfree(strings);
 }
 
 /* Drops the configuration, not the deliveries nor what was learnt. */
@@ -150,18 +141,12 @@ drop_config(Endpoint *endpoint)
 	if (endpoint->previous_signer != NULL)
 		mv_signer_free(endpoint->previous_signer);
 	endpoint->signer = endpoint->previous_signer = NULL;
-	free_strings(endpoint->headers);
-	endpoint->headers = NULL;
-	if (endpoint->headers_json != NULL)
-		pfree(endpoint->headers_json);
 	endpoint->headers_json = NULL;
-	if (endpoint->url != NULL)
-		pfree(endpoint->url);
 	endpoint->url = NULL;
-	if (endpoint->schedule != NULL)
-		pfree(endpoint->schedule);
 	endpoint->schedule = NULL;
 	endpoint->schedule_len = 0;
+	if (endpoint->context != NULL)
+		MemoryContextReset(endpoint->context);
 	endpoint->fingerprint = 0;
 }
 
@@ -231,6 +216,18 @@ is_confidential(const char *name)
 		pg_strcasecmp(name, "x-api-key") == 0;
 }
 
+/* Appends a line; without memory it is an error of the configuration. */
+static void
+add_header(Endpoint *endpoint, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(endpoint->target->headers, line);
+
+	if (longer == NULL)
+		strlcpy(endpoint->config_error, "out of memory", sizeof(endpoint->config_error));
+	else
+		endpoint->target->headers = longer;
+}
+
 /* From the jsonb of custom headers: the lines to send, and their JSON. */
 static void
 take_headers(Endpoint *endpoint, Jsonb *headers)
@@ -239,11 +236,10 @@ take_headers(Endpoint *endpoint, Jsonb *headers)
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	StringInfoData json;
-	int			n = 0;
 	char	   *name = NULL;
 
-	endpoint->headers = palloc0(sizeof(char *) * (JB_ROOT_COUNT(headers) + 1));
 	initStringInfo(&json);
+	add_header(endpoint, "Content-Type: application/json");
 	while ((token = JsonbIteratorNext(&iter, &value, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
@@ -252,7 +248,7 @@ take_headers(Endpoint *endpoint, Jsonb *headers)
 		{
 			char	   *text = pnstrdup(value.val.string.val, value.val.string.len);
 
-			endpoint->headers[n++] = psprintf("%s: %s", name, text);
+			add_header(endpoint, psprintf("%s: %s", name, text));
 			appendStringInfoChar(&json, ',');
 			escape_json(&json, asc_tolower(name, strlen(name)));
 			appendStringInfoChar(&json, ':');
@@ -376,25 +372,28 @@ take_target(Endpoint *endpoint, HeapTuple tuple, TupleDesc desc)
 		strlcpy(endpoint->config_error, why, sizeof(endpoint->config_error));
 		return;
 	}
-	endpoint->target = palloc(sizeof(TargetRef));
+	endpoint->target = MemoryContextAllocZero(TopMemoryContext, sizeof(TargetRef));
 	endpoint->target->target = target;
 	endpoint->target->users = 1;
+	take_headers(endpoint, DatumGetJsonbP(SPI_getbinval(tuple, desc, C_HEADERS, &isnull)));
 }
 
 static void
 take_config(Endpoint *endpoint, HeapTuple tuple, TupleDesc desc)
 {
-	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	MemoryContext old;
 	bool		isnull;
 	Datum		value;
 
 	endpoint->known = false;	/* until all of it is there */
 	drop_config(endpoint);
+	if (endpoint->context == NULL)
+		endpoint->context = AllocSetContextCreate(TopMemoryContext, "musicverse webhook", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(endpoint->context);
 	endpoint->config_error[0] = '\0';
 	endpoint->user_id = *DatumGetUUIDP(SPI_getbinval(tuple, desc, C_USER, &isnull));
 	endpoint->url = TextDatumGetCString(SPI_getbinval(tuple, desc, C_URL, &isnull));
 	endpoint->host = host_of_url(endpoint->url);
-	take_headers(endpoint, DatumGetJsonbP(SPI_getbinval(tuple, desc, C_HEADERS, &isnull)));
 	value = SPI_getbinval(tuple, desc, C_SCHEDULE, &isnull);
 	if (!isnull)
 		take_schedule(endpoint, DatumGetArrayTypeP(value));
@@ -433,6 +432,7 @@ load_row(HeapTuple tuple, TupleDesc desc)
 	uint32		fingerprint = DatumGetUInt32(SPI_getbinval(tuple, desc, C_FINGERPRINT, &isnull)) | 1;
 	bool		was_known = endpoint->known;
 	bool		was_sendable = endpoint->known && endpoint->sendable;
+	bool		cleared;
 	Datum		value;
 
 	if (!endpoint->known || fingerprint != endpoint->fingerprint)
@@ -442,8 +442,11 @@ load_row(HeapTuple tuple, TupleDesc desc)
 		endpoint->not_before = 0;
 	}
 	endpoint->sendable = DatumGetBool(SPI_getbinval(tuple, desc, C_SENDABLE, &isnull)) &&
-		endpoint->config_error[0] == '\0';
-	if (!was_known || (endpoint->sendable && !was_sendable))
+		endpoint->config_error[0] == '\0' && !endpoint->disabling;
+	/* enable_webhook() cleared what was written: perhaps nobody saw it disabled */
+	SPI_getbinval(tuple, desc, C_FAILING_SINCE, &isnull);
+	cleared = isnull && endpoint->failing_since != 0 && !endpoint->state_dirty;
+	if (!was_known || (endpoint->sendable && (!was_sendable || cleared)))
 	{
 		/* new, or enabled again: what the table says holds */
 		endpoint->failure_count = DatumGetInt32(SPI_getbinval(tuple, desc, C_FAILURES, &isnull));
@@ -531,6 +534,15 @@ endpoint_mark_stale(void)
 	worker.generation = 0;
 }
 
+/* It was disabled by an outcome, which is settled: the table has the last word. */
+void
+endpoint_disabled(Endpoint *endpoint)
+{
+	endpoint->disabling = false;
+	endpoint->generation = 0;
+	stale_count++;
+}
+
 void
 endpoint_load_stale(void)
 {
@@ -597,6 +609,8 @@ free_endpoint(Endpoint *endpoint)
 	if (endpoint->breaker != BREAKER_CLOSED)
 		worker.open_breakers--;
 	endpoints_delete(worker.endpoints, endpoint->id);
+	if (endpoint->context != NULL)
+		MemoryContextDelete(endpoint->context);
 	pfree(endpoint);
 }
 

@@ -267,6 +267,30 @@ reads_backlog(Endpoint *endpoint)
 	return endpoint->backlog_lo != 0 && (endpoint->backlog_at == 0 || endpoint->keys != NULL);
 }
 
+/* In a database of no encoding there may be anything: what isn't UTF-8 becomes U+FFFD. */
+static char *
+force_utf8(const char *bytes, int len)
+{
+	StringInfoData out;
+
+	initStringInfo(&out);
+	while (len > 0)
+	{
+		int			good = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
+
+		appendBinaryStringInfo(&out, bytes, good);
+		bytes += good;
+		len -= good;
+		if (len > 0)
+		{
+			appendStringInfoString(&out, "\xef\xbf\xbd");
+			bytes++;
+			len--;
+		}
+	}
+	return out.data;
+}
+
 /* The body in UTF-8, which is what was meant and what is signed. */
 static void
 take_body(Delivery *delivery, Datum value, bool isnull)
@@ -282,7 +306,8 @@ take_body(Delivery *delivery, Datum value, bool isnull)
 	len = VARSIZE_ANY_EXHDR(body);
 	if (GetDatabaseEncoding() != PG_UTF8)
 	{
-		bytes = pg_server_to_any(pnstrdup(bytes, len), len, PG_UTF8);
+		bytes = GetDatabaseEncoding() == PG_SQL_ASCII ? force_utf8(bytes, len) :
+			pg_server_to_any(pnstrdup(bytes, len), len, PG_UTF8);
 		len = strlen(bytes);
 	}
 	delivery->body = malloc(len + 1);

@@ -584,6 +584,7 @@ static void
 finish(Exchange *exchange)
 {
 	Delivery   *delivery = exchange->delivery;
+	Endpoint   *endpoint = delivery->endpoint;
 	MvShard    *shard = worker.shard;
 
 	if (exchange->attempted)
@@ -607,6 +608,8 @@ finish(Exchange *exchange)
 	}
 	if (exchange->error[0] != '\0')
 		worker_note_error(exchange->error);
+	if (exchange->disable_reason != NULL)
+		endpoint_disabled(endpoint);
 	exchange_free(exchange);
 }
 
@@ -638,6 +641,8 @@ settle_drop_first(void)
 	exchange = slist_container(Exchange, node, slist_pop_head_node(&worker.done));
 	worker.ndone--;
 	delivery = exchange->delivery;
+	if (exchange->disable_reason != NULL)
+		endpoint_disabled(delivery->endpoint);
 	delivery_make_wait(delivery, mv_now() + 5 * USECS_PER_MINUTE);
 	exchange_free(exchange);
 }

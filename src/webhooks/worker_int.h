@@ -74,6 +74,7 @@ typedef struct Delivery
 typedef struct TargetRef
 {
 	MvTarget   *target;
+	struct curl_slist *headers; /* those that every request has */
 	int			users;			/* endpoint and exchanges */
 } TargetRef;
 
@@ -106,14 +107,15 @@ struct Endpoint
 	pg_uuid_t	id;				/* hash key */
 
 	/* configuration */
+	MemoryContext context;		/* of what follows */
 	bool		known;			/* loaded, and exists */
 	bool		gone;			/* looked for, and not there */
 	bool		sendable;		/* active, and of this installation */
+	bool		disabling;		/* an outcome that disables it is to be settled */
 	uint64		generation;		/* of the table when it was loaded */
 	uint32		fingerprint;
 	pg_uuid_t	user_id;
 	char	   *url;
-	char	  **headers;		/* "name: value", NULL at the end */
 	char	   *headers_json;	/* the constant part of request_headers: "a":"b",… */
 	MvSigner   *signer;
 	MvSigner   *previous_signer;
@@ -181,11 +183,16 @@ typedef struct Exchange
 	MvTransfer	transfer;
 	Delivery   *delivery;
 	TargetRef  *target;
+	Host	   *host;			/* where it is counted; the endpoint may move */
 	TimestampTz started_at;
 	int64		timestamp;		/* webhook-timestamp */
 	bool		retry;			/* counted in the share of retries */
 	bool		attempted;		/* false: an outcome without an attempt */
 	bool		two_signatures;
+	struct curl_slist lines[3]; /* in front of the target's headers: id, timestamp, signature */
+	char		id_line[64];
+	char		timestamp_line[64];
+	char		signature_line[2 * MV_SIGNATURE_MAX + 32];
 	Verdict		verdict;
 	TimestampTz next_attempt;	/* for VERDICT_RETRY */
 	char		error[MV_ERROR_TEXT];	/* "" = none */
@@ -273,6 +280,7 @@ extern Endpoint *endpoint_get(const pg_uuid_t *id);
 extern void endpoint_load_stale(void);
 extern bool endpoint_any_stale(void);
 extern void endpoint_mark_stale(void);
+extern void endpoint_disabled(Endpoint *endpoint);
 extern void endpoint_sweep(TimestampTz now);
 extern void endpoint_unload(Endpoint *endpoint);
 extern void endpoint_look_from(Endpoint *endpoint, int64 seq);
