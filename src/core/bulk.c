@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "access/heapam.h"
+#include "access/hio.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
@@ -15,7 +16,7 @@
 #include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
-#include "parser/parse_relation.h"
+#include "storage/bufmgr.h"
 #include "utils/memutils.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -119,7 +120,13 @@ enter_leaf(MvBulk *bulk, const pg_uuid_t *id)
 	if (bulk->leaf->ri_RelationDesc->rd_att->natts != bulk->root->rd_att->natts)
 		elog(ERROR, "table \"%s\" and its root have different columns",
 			 RelationGetRelationName(bulk->leaf->ri_RelationDesc));
+	/*
+	 * Not through COPY's small ring of buffers, which would have the caller
+	 * write pages and wait for the disk: the worker reads them in a moment.
+	 */
 	bulk->bistate = GetBulkInsertState();
+	FreeAccessStrategy(bulk->bistate->strategy);
+	bulk->bistate->strategy = NULL;
 	ResetPerTupleExprContext(bulk->estate);
 }
 

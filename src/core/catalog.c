@@ -111,16 +111,16 @@ mv_catalog(void)
 	return result;
 }
 
-bool
+Oid
 mv_catalog_lock_extension(void)
 {
 	Oid			extension = get_extension_oid("musicverse", true);
 
 	if (!OidIsValid(extension))
-		return false;
+		return InvalidOid;
 	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
 	AcceptInvalidationMessages();
-	return get_extension_oid("musicverse", true) == extension;
+	return get_extension_oid("musicverse", true) == extension ? extension : InvalidOid;
 }
 
 AttrNumber

@@ -46,9 +46,9 @@ extern uint64 mv_endpoints_generation;
 
 /*
  * Holds the extension until the end of the transaction: DROP EXTENSION waits,
- * or went first, which is then seen here. False when it is gone.
+ * or went first, which is then seen here. InvalidOid when it is gone.
  */
-extern bool mv_catalog_lock_extension(void);
+extern Oid	mv_catalog_lock_extension(void);
 
 /* The number of a column by its name. Raises when there is none. */
 extern AttrNumber mv_attnum(TupleDesc desc, const char *name);

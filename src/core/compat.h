@@ -7,7 +7,10 @@
 
 #include "postgres.h"
 
+#include "access/genam.h"
 #include "access/tableam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
 #include "executor/executor.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
@@ -21,6 +24,7 @@
 #if PG_VERSION_NUM < 160000
 /* Until 16 what a check hook hands over as *extra came from malloc */
 #define guc_malloc(elevel, size) malloc(size)
+#define guc_free(ptr) free(ptr)
 #endif
 
 #if PG_VERSION_NUM < 170000
@@ -32,6 +36,7 @@
 /* 16 renamed the family of ACL checks */
 #define object_ownercheck(classid, objid, roleid) \
 	((classid) == RelationRelationId ? pg_class_ownercheck(objid, roleid) : \
+	 (classid) == DatabaseRelationId ? pg_database_ownercheck(objid, roleid) : \
 	 pg_extension_ownercheck(objid, roleid))
 #endif
 
@@ -81,6 +86,17 @@ mv_table_tuple_update(Relation rel, ItemPointer tid, TupleTableSlot *slot, Comma
 
 	*update_indexes = result == TM_Ok && which == TU_All;
 	return result;
+#endif
+}
+
+/* 18 added an argument for instrumentation */
+static inline IndexScanDesc
+mv_index_beginscan(Relation table, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM < 180000
+	return index_beginscan(table, index, snapshot, nkeys, 0);
+#else
+	return index_beginscan(table, index, snapshot, NULL, nkeys, 0);
 #endif
 }
 

@@ -397,10 +397,13 @@ mv_worker_should_leave(MvDatabase *database, int shard)
 }
 
 void
-mv_worker_leave_without_extension(MvDatabase *database, int shard)
+mv_worker_leave_without_extension(MvDatabase *database, int shard, uint64 changes, bool replaced)
 {
 	LWLockAcquire(database->lock, LW_EXCLUSIVE);
-	database->shard[shard].no_extension = true;
+	if (replaced || pg_atomic_read_u64(&database->changes) != changes)
+		database->wake = true;
+	else
+		database->shard[shard].no_extension = true;
 	LWLockRelease(database->lock);
 	proc_exit(0);
 }

@@ -21,7 +21,11 @@ extern MvShard *mv_worker_attach(Datum main_arg, MvDatabase **database, int *sha
 /* True when the worker should leave: pause, new number of shards, not wanted any more. */
 extern bool mv_worker_should_leave(MvDatabase *database, int shard);
 
-/* Leaves because the extension isn't there; it starts again when it is created. */
-extern void mv_worker_leave_without_extension(MvDatabase *database, int shard) pg_attribute_noreturn();
+/*
+ * Leaves because the extension isn't there; it starts again when it is created.
+ * That may have happened already: it was replaced by another one, or something
+ * changed since the worker looked (changes, read before that).
+ */
+extern _Noreturn void mv_worker_leave_without_extension(MvDatabase *database, int shard, uint64 changes, bool replaced);
 
 #endif							/* MV_LAUNCHER_H */

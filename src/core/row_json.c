@@ -216,7 +216,7 @@ append_json(StringInfo out, const char *p, int len)
 			for (; p < end && strchr("+-.0123456789eE", *p) != NULL; p++)
 				if (*p == 'e' || *p == 'E')
 					exponent = p + 1;
-			wild = p - from > 16000 || (exponent != NULL && (p - exponent > 6 || abs(atoi(exponent)) > 9999));
+			wild = p - from > 6000 || (exponent != NULL && p - exponent > 5);
 			if (wild)
 				appendStringInfoChar(out, '"');
 			appendBinaryStringInfo(out, from, p - from);

@@ -14,8 +14,10 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "commands/extension.h"
 #include "core/compat.h"
 #include "core/shared.h"
 #include "core/utility.h"
@@ -26,6 +28,7 @@
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/utility.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -41,6 +44,7 @@ void		(*mv_statement_end) (void) = NULL;
 
 static MvDatabase *paused = NULL;
 static bool wake_at_commit = false;
+static bool tell_at_commit = false;
 
 static void
 resume_workers(int code, Datum arg)
@@ -67,16 +71,24 @@ workers_left(MvDatabase *database)
 	return left;
 }
 
+/* Who will be refused by the command anyway shall not disturb the workers. */
+static bool
+allowed(Oid database, Node *command)
+{
+	return IsA(command, CreatedbStmt) ? have_createdb_privilege() :
+		object_ownercheck(DatabaseRelationId, database, GetUserId());
+}
+
 /* After PAUSE_TIMEOUT_MS the command runs into its own error instead. */
 static void
-pause_workers(const char *name)
+pause_workers(const char *name, Node *command)
 {
 	static bool registered = false;
 	Oid			oid = get_database_oid(name, true);
 	MvDatabase *database = OidIsValid(oid) ? mv_database_find(oid) : NULL;
 	TimestampTz start = GetCurrentTimestamp();
 
-	if (database == NULL)
+	if (database == NULL || !allowed(oid, command))
 		return;
 	if (!registered)
 	{
@@ -134,11 +146,13 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 				QueryEnvironment *env, DestReceiver *dest, QueryCompletion *completion)
 {
 	const char *lonely = mv_shared != NULL && paused == NULL ? lonely_database(pstmt->utilityStmt) : NULL;
+	bool		drops_extension = IsA(pstmt->utilityStmt, DropStmt) &&
+		((DropStmt *) pstmt->utilityStmt)->removeType == OBJECT_EXTENSION;
 
 	PG_TRY();
 	{
 		if (lonely != NULL)
-			pause_workers(lonely);
+			pause_workers(lonely, pstmt->utilityStmt);
 		if (prev_process_utility)
 			prev_process_utility(pstmt, query, read_only_tree, context, params, env, dest, completion);
 		else
@@ -153,15 +167,56 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 
 	if (lonely != NULL)
 		mv_wake_launcher();		/* a new database may be one to serve */
+	if (drops_extension)
+		wake_at_commit = true;	/* it may be this one: let the workers leave */
 	if (mv_statement_end != NULL)
 		mv_statement_end();
+}
+
+/* Is this database in musicverse.databases? */
+static bool
+database_is_listed(void)
+{
+	const char *databases = GetConfigOption("musicverse.databases", true, false);
+	char	   *name = get_database_name(MyDatabaseId);
+	List	   *list = NIL;
+	ListCell   *lc;
+
+	if (databases == NULL || !SplitIdentifierString(pstrdup(databases), ',', &list))
+		return false;
+	foreach(lc, list)
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+/* Just before the commit, as the server keeps notices of an install script back. */
+static void
+tell_what_is_missing(void)
+{
+	if (!OidIsValid(get_extension_oid("musicverse", true)))
+		return;
+	if (mv_shared == NULL)
+		ereport(NOTICE,
+				(errmsg("musicverse records events here, but nothing is sent until the server loads it at start"),
+				 errhint("Set shared_preload_libraries = 'musicverse' and restart the server.")));
+	else if (!database_is_listed())
+		ereport(NOTICE,
+				(errmsg("no worker serves database \"%s\" yet", get_database_name(MyDatabaseId)),
+				 errhint("Add it to musicverse.databases and reload the configuration.")));
 }
 
 static void
 xact_callback(XactEvent event, void *arg)
 {
+	if (event == XACT_EVENT_PRE_COMMIT && tell_at_commit)
+	{
+		tell_at_commit = false;
+		tell_what_is_missing();
+	}
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
 		return;
+	tell_at_commit = false;
 	if (wake_at_commit && event == XACT_EVENT_COMMIT)
 	{
 		MvDatabase *database = mv_database_find(MyDatabaseId);
@@ -194,34 +249,9 @@ mv_utility_init(void)
 	RegisterXactCallback(xact_callback, NULL);
 }
 
-/* Is this database in musicverse.databases? */
-static bool
-database_is_listed(void)
-{
-	const char *databases = GetConfigOption("musicverse.databases", true, false);
-	char	   *name = get_database_name(MyDatabaseId);
-	List	   *list = NIL;
-	ListCell   *lc;
-
-	if (databases == NULL || !SplitIdentifierString(pstrdup(databases), ',', &list))
-		return false;
-	foreach(lc, list)
-		if (strcmp(lfirst(lc), name) == 0)
-			return true;
-	return false;
-}
-
 Datum
 musicverse_wake(PG_FUNCTION_ARGS)
 {
-	wake_at_commit = true;
-	if (mv_shared == NULL)
-		ereport(NOTICE,
-				(errmsg("musicverse records events here, but nothing is sent until the server loads it at start"),
-				 errhint("Set shared_preload_libraries = 'musicverse' and restart the server.")));
-	else if (!database_is_listed())
-		ereport(NOTICE,
-				(errmsg("no worker serves database \"%s\" yet", get_database_name(MyDatabaseId)),
-				 errhint("Add it to musicverse.databases and reload the configuration.")));
+	wake_at_commit = tell_at_commit = true;
 	PG_RETURN_VOID();
 }

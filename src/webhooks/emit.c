@@ -206,7 +206,7 @@ check_type(text *type)
 				lasting,
 				isnull;
 
-	if (strcmp(known, name) == 0)
+	if (name[0] != '\0' && strcmp(known, name) == 0)
 		return;
 	GetUserIdAndSecContext(&save_user, &save_context);
 	SetUserIdAndSecContext(mv_catalog()->owner, save_context | SECURITY_LOCAL_USERID_CHANGE);

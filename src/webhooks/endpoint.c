@@ -18,6 +18,7 @@
 #include "utils/jsonb.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "webhooks/worker_int.h"
 
@@ -463,7 +464,7 @@ load_row(HeapTuple tuple, TupleDesc desc)
 	}
 	endpoint->known = true;
 	endpoint->gone = false;
-	endpoint->generation = mv_endpoints_generation;
+	endpoint->generation = worker.generation;
 	if (endpoint->sendable && endpoint->backlog_lo != 0)
 		endpoint_look_from(endpoint, endpoint->backlog_lo);
 	if (!endpoint->sendable)
@@ -509,7 +510,7 @@ mark_gone(Endpoint *endpoint)
 	endpoint->known = true;
 	endpoint->gone = true;
 	endpoint->sendable = false;
-	endpoint->generation = mv_endpoints_generation;
+	endpoint->generation = worker.generation;
 	endpoint_unload(endpoint);
 }
 
@@ -562,7 +563,10 @@ endpoint_load_stale(void)
 
 	values[0] = PointerGetDatum(construct_array(list.ids, list.n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 	values[1] = UUIDPGetDatum(&worker.installation_id);
+	/* a change counted in the generation may be younger than the transaction's snapshot */
+	PushActiveSnapshot(GetLatestSnapshot());
 	worker_execute(&plan, ENDPOINT_COLUMNS, 2, types, values, NULL, true, 0);
+	PopActiveSnapshot();
 	for (uint64 i = 0; i < SPI_processed; i++)
 		load_row(SPI_tuptable->vals[i], SPI_tuptable->tupdesc);
 	SPI_freetuptable(SPI_tuptable);
@@ -573,7 +577,7 @@ endpoint_load_stale(void)
 		Oid			cancel_types[2] = {UUIDOID, INT8OID};
 		Datum		cancel_values[2];
 
-		if (endpoint->generation == mv_endpoints_generation)
+		if (endpoint->generation == worker.generation)
 			continue;
 		mark_gone(endpoint);
 		cancel_values[0] = UUIDPGetDatum(&endpoint->id);
@@ -590,6 +594,9 @@ sweep_one(Endpoint *endpoint, void *arg)
 {
 	TimestampTz now = *(TimestampTz *) arg;
 
+	/* a place that became free wakes only the next in line, who may not want it */
+	if (endpoint->place == PLACE_STALLED)
+		endpoint_schedule(endpoint, now);
 	if (endpoint->backlog_lo != 0 && endpoint->backlog_at != 0 && endpoint->backlog_at <= now)
 		endpoint_look_from(endpoint, endpoint->backlog_lo);
 	if (endpoint->previous_signer != NULL && endpoint->previous_until <= now)

@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "core/catalog.h"
+#include "core/compat.h"
 #include "fmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -171,7 +172,7 @@ load_user(MvSubscriptions *entry)
 	entry->count = 0;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(&entry->user_id));
-	scan = index_beginscan(table, index, snapshot, 1, 0);
+	scan = mv_index_beginscan(table, index, snapshot, 1);
 	index_rescan(scan, &key, 1, NULL, 0);
 	while (index_getnext_slot(scan, ForwardScanDirection, slot))
 	{

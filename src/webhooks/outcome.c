@@ -16,6 +16,7 @@
 
 #include "common/pg_prng.h"
 #include "core/clock.h"
+#include "core/compat.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
@@ -65,7 +66,7 @@ parse_delay(const char *item)
 bool
 outcome_check_schedule(char **newval, void **extra, GucSource source)
 {
-	Schedule   *schedule = malloc(sizeof(Schedule));
+	Schedule   *schedule = guc_malloc(LOG, sizeof(Schedule));
 	char	   *copy = pstrdup(*newval);
 	char	   *rest = copy;
 	char	   *item;
@@ -93,7 +94,7 @@ outcome_check_schedule(char **newval, void **extra, GucSource source)
 			else
 				GUC_check_errdetail("\"%s\" is not a delay of at most 30 days.", item);
 			GUC_check_errhint("Give delays separated by commas, such as \"5s,5min,2h,1d\".");
-			free(schedule);
+			guc_free(schedule);
 			return false;
 		}
 		schedule->seconds[schedule->count++] = (int) delay;

@@ -26,6 +26,7 @@
 #include "commands/trigger.h"
 #include "common/hashfn.h"
 #include "core/catalog.h"
+#include "core/compat.h"
 #include "core/row_json.h"
 #include "core/utility.h"
 #include "executor/spi.h"
@@ -208,7 +209,10 @@ musicverse_emit_row_event(PG_FUNCTION_ARGS)
 	if (mv_is_restoring())
 		return PointerGetDatum(NULL);
 	if (TRIGGER_FIRED_BY_INSERT(data->tg_event))
-		emit_row(data, state, data->tg_trigtuple, "created");
+	{
+		if (state->extra == 0 || column_is_null(data->tg_trigtuple, state->extra, desc))
+			emit_row(data, state, data->tg_trigtuple, "created");
+	}
 	else if (TRIGGER_FIRED_BY_DELETE(data->tg_event))
 	{
 		/* a row that was deleted softly before has been told already */
@@ -305,7 +309,7 @@ account_exists(const pg_uuid_t *user_id)
 	bool		found;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(user_id));
-	scan = index_beginscan(table, index, snapshot, 1, 0);
+	scan = mv_index_beginscan(table, index, snapshot, 1);
 	index_rescan(scan, &key, 1, NULL, 0);
 	found = index_getnext_slot(scan, ForwardScanDirection, slot);
 	index_endscan(scan);

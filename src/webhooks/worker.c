@@ -124,18 +124,25 @@ in_transaction(void (*function) (void), const char *activity)
 	MemoryContext context = CurrentMemoryContext;
 	volatile bool ok = true;
 	volatile bool gone = false;
+	volatile bool replaced = false;
+	uint64		changes = pg_atomic_read_u64(&worker.database->changes);
 
 	SetCurrentStatementStartTimestamp();
 	pgstat_report_activity(STATE_RUNNING, activity);
 	PG_TRY();
 	{
+		Oid			found;
+
 		StartTransactionCommand();
-		if (!mv_catalog_lock_extension() || mv_catalog_try() == NULL ||
-			(OidIsValid(extension) && mv_catalog()->extension != extension))
+		found = mv_catalog_lock_extension();
+		if (!OidIsValid(found) || mv_catalog_try() == NULL || (OidIsValid(extension) && found != extension))
+		{
 			gone = true;
+			replaced = OidIsValid(extension) && OidIsValid(found) && found != extension;
+		}
 		else
 		{
-			extension = mv_catalog()->extension;
+			extension = found;
 			PushActiveSnapshot(GetTransactionSnapshot());
 			SPI_connect();
 			function();
@@ -162,7 +169,7 @@ in_transaction(void (*function) (void), const char *activity)
 	pgstat_report_stat(false);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (gone)
-		mv_worker_leave_without_extension(worker.database, worker.shard_no);
+		mv_worker_leave_without_extension(worker.database, worker.shard_no, changes, replaced);
 	return ok;
 }
 

@@ -34,7 +34,7 @@ use Time::HiRes ();
 
 our @ISA    = qw(Exporter);
 our @EXPORT = qw(
-  $root new_cluster start_receiver start_process stop_process wait_for wait_for_sql
+  $root new_cluster set_conf start_receiver start_process stop_process wait_for wait_for_sql
   sql sql_row sql_rows sql_json sql_error sql_value lit user session
   json from_json http http_json
 );
