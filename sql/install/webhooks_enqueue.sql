@@ -75,48 +75,71 @@ create view worker_status as select * from _worker_status();
 comment on view worker_status is
     'Per worker: its state, what is in flight, the backlog of unsettled deliveries, and counters since the server started';
 
--- The leaves of the coming days, and an end to those past retention. Waits at
--- most two seconds for whoever uses the tables; the next turn tries again.
+-- The leaves of the coming days, and an end to those past retention. Locks are
+-- taken together and hardly waited for: whoever holds one of the tables and
+-- waits for another waits much less than deadlock_timeout, so no transaction
+-- of others is ever the victim. What can't be had now is had at a next turn.
 create function _tend_leaves(keep interval) returns void
-language plpgsql set search_path = musicverse, pg_catalog, pg_temp set lock_timeout = '2s' as $$
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp set lock_timeout = '50ms' as $$
 declare
     today date := (clock_timestamp() at time zone 'UTC')::date;
     past date := today - extract(days from keep)::int;
     leaf record;
+    dropped int := 0;
+    locked boolean := false;
 begin
-    if not exists (select from events) then
-        return;
-    end if;
-    for d in 0 .. 3 loop
-        -- rows of the day that are in the default leaves already stay there
-        if to_regclass(format('events_%s', to_char(today + d, 'YYYYMMDD'))) is null
-            and not exists (select from events_default e
-                             where e.id >= _uuid7_bound((today + d)::timestamp at time zone 'UTC')
-                               and e.id < _uuid7_bound((today + d + 1)::timestamp at time zone 'UTC'))
-            and not exists (select from deliveries_default e
-                             where e.id >= _uuid7_bound((today + d)::timestamp at time zone 'UTC')
-                               and e.id < _uuid7_bound((today + d + 1)::timestamp at time zone 'UTC'))
-        then
-            perform _create_leaves(today + d);
-        end if;
-    end loop;
+    begin
+        for d in 0 .. 3 loop
+            -- rows of the day that are in the default leaves already stay there
+            exit when not exists (select from events);
+            if to_regclass(format('events_%s', to_char(today + d, 'YYYYMMDD'))) is null
+                and not exists (select from events_default e
+                                 where e.id >= _uuid7_bound((today + d)::timestamp at time zone 'UTC')
+                                   and e.id < _uuid7_bound((today + d + 1)::timestamp at time zone 'UTC'))
+                and not exists (select from deliveries_default e
+                                 where e.id >= _uuid7_bound((today + d)::timestamp at time zone 'UTC')
+                                   and e.id < _uuid7_bound((today + d + 1)::timestamp at time zone 'UTC'))
+            then
+                if not locked then
+                    lock table events_default, event_log_default, deliveries_default, webhook_attempts_default in access exclusive mode;
+                    locked := true;
+                end if;
+                perform _create_leaves(today + d);
+            end if;
+        end loop;
+    exception when lock_not_available then
+        raise log 'musicverse makes the tables of the coming days later: %', sqlerrm;
+    end;
 
     if keep > '0' then
         -- what is pending for a webhook that may be sent to keeps its leaves
-        for leaf in
-            select substr(c.relname, 12) as suffix from pg_class c
-             where c.relnamespace = 'musicverse'::regnamespace and c.relname ~ '^deliveries_\d{8}$'
-               and to_date(substr(c.relname, 12), 'YYYYMMDD') < past
-             order by 1 limit 2
-        loop
-            if not _leaf_is_pending(leaf.suffix) then
-                execute format('drop table if exists webhook_attempts_%1$s, deliveries_%1$s, event_log_%1$s, events_%1$s', leaf.suffix);
-            end if;
-        end loop;
+        begin
+            for leaf in
+                select substr(c.relname, 12) as suffix from pg_class c
+                 where c.relnamespace = 'musicverse'::regnamespace and c.relname ~ '^deliveries_\d{8}$'
+                   and to_date(substr(c.relname, 12), 'YYYYMMDD') < past
+                 order by 1
+            loop
+                exit when dropped = 2;
+                if not _leaf_is_pending(leaf.suffix) then
+                    if dropped = 0 then
+                        lock table only events, only event_log, only deliveries, only webhook_attempts,
+                            events_default, event_log_default, deliveries_default, webhook_attempts_default in access exclusive mode;
+                    end if;
+                    dropped := dropped + 1;
+                    execute format('drop table if exists webhook_attempts_%1$s, deliveries_%1$s, event_log_%1$s, events_%1$s', leaf.suffix);
+                end if;
+            end loop;
+        exception when lock_not_available then
+            raise log 'musicverse drops the tables of past days later: %', sqlerrm;
+        end;
         delete from webhook_attempts_default a where a.delivery_id < _uuid7_bound(past::timestamp at time zone 'UTC');
-        delete from deliveries_default d where d.id < _uuid7_bound(past::timestamp at time zone 'UTC');
+        delete from deliveries_default d where d.id < _uuid7_bound(past::timestamp at time zone 'UTC')
+            and not (d.status = 'p' and exists (select from webhook_endpoints w where w.id = d.webhook_id and w.is_active));
         delete from event_log_default l where l.event_id < _uuid7_bound(past::timestamp at time zone 'UTC');
-        delete from events_default e where e.id < _uuid7_bound(past::timestamp at time zone 'UTC');
+        delete from events_default e where e.id < _uuid7_bound(past::timestamp at time zone 'UTC')
+            and not exists (select from deliveries d join webhook_endpoints w on w.id = d.webhook_id
+                             where d.event_id = e.id and d.status = 'p' and w.is_active);
         delete from event_keys k where k.ctid = any (array(
             select ctid from event_keys where created_at < past::timestamp at time zone 'UTC' limit 10000));
     end if;
@@ -127,11 +150,16 @@ comment on function _tend_leaves(interval) is 'Makes the leaves of the coming da
 create function _leaf_is_pending(suffix text) returns boolean
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
+    day timestamp := to_date(suffix, 'YYYYMMDD');
     result boolean;
 begin
+    -- the second: events of that day that are sent again, from whatever leaf
     execute format('select exists (select from deliveries_%s d join webhook_endpoints w on w.id = d.webhook_id
-                     where d.status = ''p'' and w.is_active)', suffix) into result;
+                     where d.status = ''p'' and w.is_active)
+        or exists (select from deliveries d join webhook_endpoints w on w.id = d.webhook_id
+                    where d.event_id >= %L and d.event_id < %L and d.status = ''p'' and w.is_active)', suffix,
+        _uuid7_bound(day at time zone 'UTC'), _uuid7_bound((day + interval '1 day') at time zone 'UTC')) into result;
     return result;
 end
 $$;
-comment on function _leaf_is_pending(text) is 'Does the leaf hold deliveries that are still to be sent?';
+comment on function _leaf_is_pending(text) is 'Does the leaf hold deliveries, or events of deliveries, that are still to be sent?';

@@ -31,23 +31,26 @@ mv_installation_init(void)
 }
 
 char *
+mv_directory_identity(void)
+{
+	char		path[MAXPGPATH];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/PG_VERSION", DataDir);
+	if (stat(path, &st) != 0)
+		ereport(ERROR,
+				(errcode_for_file_access(),
+				 errmsg("could not stat file \"%s\": %m", path)));
+	return psprintf(UINT64_FORMAT "/%u/inode:%llu", GetSystemIdentifier(), MyDatabaseId,
+					(unsigned long long) st.st_ino);
+}
+
+char *
 mv_identity(void)
 {
 	if (cluster_identity != NULL && cluster_identity[0] != '\0')
 		return psprintf(UINT64_FORMAT "/%u/name:%s", GetSystemIdentifier(), MyDatabaseId, cluster_identity);
-	else
-	{
-		char		path[MAXPGPATH];
-		struct stat st;
-
-		snprintf(path, sizeof(path), "%s/PG_VERSION", DataDir);
-		if (stat(path, &st) != 0)
-			ereport(ERROR,
-					(errcode_for_file_access(),
-					 errmsg("could not stat file \"%s\": %m", path)));
-		return psprintf(UINT64_FORMAT "/%u/inode:%llu", GetSystemIdentifier(), MyDatabaseId,
-						(unsigned long long) st.st_ino);
-	}
+	return mv_directory_identity();
 }
 
 Datum

@@ -12,4 +12,7 @@ extern void mv_installation_init(void);
 /* The identity of this database in this place, palloc'd. Raises if a stat fails. */
 extern char *mv_identity(void);
 
+/* What it is without musicverse.cluster_identity. */
+extern char *mv_directory_identity(void);
+
 #endif							/* MV_INSTALLATION_H */

@@ -136,6 +136,20 @@ mv_database_find(Oid oid)
 	return found;
 }
 
+/* Of the database that had the entry before. */
+static void
+forget_counters(MvShard *shard)
+{
+	pg_atomic_write_u64(&shard->delivered, 0);
+	pg_atomic_write_u64(&shard->failed, 0);
+	pg_atomic_write_u64(&shard->attempts, 0);
+	pg_atomic_write_u64(&shard->attempts_failed, 0);
+	pg_atomic_write_u64(&shard->statements, 0);
+	shard->no_extension = false;
+	shard->last_error[0] = '\0';
+	shard->last_error_at = 0;
+}
+
 MvDatabase *
 mv_database_add(Oid oid)
 {
@@ -152,6 +166,8 @@ mv_database_add(Oid oid)
 			entry->shards = 0;
 			entry->wanted = entry->stop = entry->wake = false;
 			entry->paused = 0;
+			for (int s = 0; s < MV_MAX_SHARDS; s++)
+				forget_counters(&entry->shard[s]);
 		}
 	LWLockRelease(mv_shared->lock);
 	return entry;

@@ -2,8 +2,8 @@
  * Utility commands that concern the workers: DROP DATABASE, CREATE DATABASE
  * from a template, ALTER DATABASE … RENAME or SET TABLESPACE need a database
  * that nobody is connected to. The backend that runs such a command pauses the
- * workers there, waits until they have left, and lets them come back after it,
- * whether it succeeded or not.
+ * workers there, waits until they have left, and lets them come back at the end
+ * of its transaction, when everybody sees what became of the database.
  *
  * Also the wake-up at commit, used by the install script and by functions that
  * change what workers have read.
@@ -45,6 +45,7 @@ void		(*mv_statement_end) (void) = NULL;
 static MvDatabase *paused = NULL;
 static bool wake_at_commit = false;
 static bool tell_at_commit = false;
+static bool look_at_commit = false;
 
 static void
 resume_workers(int code, Datum arg)
@@ -125,7 +126,10 @@ lonely_database(Node *command)
 				return ((RenameStmt *) command)->subname;
 			return NULL;
 		case T_AlterDatabaseStmt:
-			return ((AlterDatabaseStmt *) command)->dbname;
+			foreach(lc, ((AlterDatabaseStmt *) command)->options)
+				if (strcmp(((DefElem *) lfirst(lc))->defname, "tablespace") == 0)
+					return ((AlterDatabaseStmt *) command)->dbname;
+			return NULL;
 		case T_CreatedbStmt:
 			foreach(lc, ((CreatedbStmt *) command)->options)
 			{
@@ -149,24 +153,16 @@ process_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	bool		drops_extension = IsA(pstmt->utilityStmt, DropStmt) &&
 		((DropStmt *) pstmt->utilityStmt)->removeType == OBJECT_EXTENSION;
 
-	PG_TRY();
-	{
-		if (lonely != NULL)
-			pause_workers(lonely, pstmt->utilityStmt);
-		if (prev_process_utility)
-			prev_process_utility(pstmt, query, read_only_tree, context, params, env, dest, completion);
-		else
-			standard_ProcessUtility(pstmt, query, read_only_tree, context, params, env, dest, completion);
-	}
-	PG_FINALLY();
-	{
-		if (lonely != NULL)
-			resume_workers(0, (Datum) 0);
-	}
-	PG_END_TRY();
-
 	if (lonely != NULL)
-		mv_wake_launcher();		/* a new database may be one to serve */
+	{
+		look_at_commit = true;	/* a new database may be one to serve */
+		pause_workers(lonely, pstmt->utilityStmt);
+	}
+	if (prev_process_utility)
+		prev_process_utility(pstmt, query, read_only_tree, context, params, env, dest, completion);
+	else
+		standard_ProcessUtility(pstmt, query, read_only_tree, context, params, env, dest, completion);
+
 	if (drops_extension)
 		wake_at_commit = true;	/* it may be this one: let the workers leave */
 	if (mv_statement_end != NULL)
@@ -216,7 +212,10 @@ xact_callback(XactEvent event, void *arg)
 	}
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT)
 		return;
-	tell_at_commit = false;
+	resume_workers(0, (Datum) 0);
+	if (look_at_commit)
+		mv_wake_launcher();
+	tell_at_commit = look_at_commit = false;
 	if (wake_at_commit && event == XACT_EVENT_COMMIT)
 	{
 		MvDatabase *database = mv_database_find(MyDatabaseId);

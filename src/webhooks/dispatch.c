@@ -247,6 +247,7 @@ start(Endpoint *endpoint, TimestampTz now)
 	worker.nready--;
 	delivery->state = DELIVERY_IN_FLIGHT;
 	endpoint->last_used = now;
+	intake_ran_short(endpoint);
 
 	exchange->delivery = delivery;
 	exchange->attempted = true;

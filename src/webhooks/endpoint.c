@@ -612,7 +612,10 @@ free_endpoint(Endpoint *endpoint)
 	endpoint_unschedule(endpoint);
 	drop_config(endpoint);
 	if (endpoint->in_backlog_list)
+	{
 		dlist_delete(&endpoint->backlog_node);
+		worker.nbacklogged--;
+	}
 	if (endpoint->breaker != BREAKER_CLOSED)
 		worker.open_breakers--;
 	endpoints_delete(worker.endpoints, endpoint->id);
@@ -632,6 +635,7 @@ endpoint_sweep(TimestampTz now)
 	EndpointEntry *entry;
 
 	endpoint_each(sweep_one, &now);
+	worker.backlog_wanted |= worker.nbacklogged > 0;
 	if (now - last_eviction < IDLE_MS * INT64CONST(1000) && now >= last_eviction)
 		return;
 	last_eviction = now;

@@ -49,6 +49,7 @@ typedef struct DeliveryEntry
 #include "lib/simplehash.h"
 
 static MemoryContext delivery_context;
+static MemoryContext body_context;	/* they come and go in about the same order */
 
 static int
 due_first(const pairingheap_node *a, const pairingheap_node *b, void *arg)
@@ -64,6 +65,8 @@ intake_init(void)
 {
 	delivery_context = SlabContextCreate(TopMemoryContext, "musicverse deliveries",
 										 SLAB_DEFAULT_BLOCK_SIZE, sizeof(Delivery));
+	body_context = GenerationContextCreate(TopMemoryContext, "musicverse bodies",
+										   ALLOCSET_DEFAULT_MINSIZE, 64 * 1024, 512 * 1024);
 	worker.deliveries = deliveries_create(TopMemoryContext, 1024, NULL);
 	worker.waiting = pairingheap_allocate(due_first, NULL);
 }
@@ -93,7 +96,7 @@ delivery_drop_body(Delivery *delivery)
 	if (delivery->body == NULL)
 		return;
 	worker.body_bytes -= delivery->body_len;
-	free(delivery->body);
+	pfree(delivery->body);
 	delivery->body = NULL;
 }
 
@@ -149,6 +152,32 @@ delivery_make_ready(Delivery *delivery, bool front)
 }
 
 /*
+ * A row that isn't due stays in the table, to be looked for when it is. Where
+ * the backlog isn't being read at the moment it joins what waits there.
+ */
+static void
+pass_over(Endpoint *endpoint, int64 seq, TimestampTz due, TimestampTz now)
+{
+	TimestampTz at = Max(due, now + REREAD_WAITING_MS * INT64CONST(1000));
+
+	if (endpoint->backlog_lo == 0)
+	{
+		endpoint->backlog_lo = seq;
+		endpoint->backlog_at = at;
+	}
+	else if (endpoint->backlog_at != 0)
+	{
+		endpoint->backlog_lo = Min(endpoint->backlog_lo, seq);
+		endpoint->backlog_at = Min(endpoint->backlog_at, at);
+	}
+	else
+	{
+		endpoint->skipped_at = endpoint->skipped_lo == 0 ? at : Min(endpoint->skipped_at, at);
+		endpoint->skipped_lo = endpoint->skipped_lo == 0 ? seq : Min(endpoint->skipped_lo, seq);
+	}
+}
+
+/*
  * Lets it wait in memory, without its body. When too many wait already it
  * goes back to the table, unless others stand behind it in order.
  */
@@ -164,13 +193,7 @@ delivery_make_wait(Delivery *delivery, TimestampTz due)
 		int64		seq = delivery->seq;
 
 		delivery_forget(delivery);
-		if (endpoint->skipped_lo == 0 || seq < endpoint->skipped_lo)
-			endpoint->skipped_lo = seq;
-		if (endpoint->backlog_lo == 0)
-		{
-			endpoint->backlog_lo = endpoint->skipped_lo;
-			endpoint->backlog_at = mv_now() + REREAD_WAITING_MS * INT64CONST(1000);
-		}
+		pass_over(endpoint, seq, due, mv_now());
 		return;
 	}
 	delivery->state = DELIVERY_WAITING;
@@ -249,6 +272,8 @@ endpoint_look_from(Endpoint *endpoint, int64 seq)
 	{
 		dlist_push_tail(&worker.backlogged, &endpoint->backlog_node);
 		endpoint->in_backlog_list = true;
+		worker.nbacklogged++;
+		worker.backlog_wanted = true;
 	}
 }
 
@@ -310,9 +335,7 @@ take_body(Delivery *delivery, Datum value, bool isnull)
 			pg_server_to_any(pnstrdup(bytes, len), len, PG_UTF8);
 		len = strlen(bytes);
 	}
-	delivery->body = malloc(len + 1);
-	if (delivery->body == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	delivery->body = MemoryContextAlloc(body_context, len + 1);
 	memcpy(delivery->body, bytes, len);
 	delivery->body[len] = '\0';
 	delivery->body_len = len;
@@ -357,8 +380,7 @@ take_row(Datum *values, bool *nulls, bool from_backlog, TimestampTz now)
 	}
 	if (due > now && from_backlog && endpoint->nwaiting >= MAX_READY)
 	{
-		if (endpoint->skipped_lo == 0)
-			endpoint->skipped_lo = seq;
+		pass_over(endpoint, seq, due, now);
 		return true;
 	}
 
@@ -447,6 +469,41 @@ intake_lowest_range(void)
 	return lowest;
 }
 
+/*
+ * With no room for its rows, notes only which endpoints have some, and from
+ * where on. True when the range was read to its end.
+ */
+static bool
+skim_range(MvRange *range)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[4] = {INT8OID, INT8OID, UUIDOID, INT8OID};
+	Datum		values[4];
+	int64		rows = 0;
+
+	values[0] = Int64GetDatum(range->lo);
+	values[1] = Int64GetDatum(range->hi);
+	values[2] = UUIDPGetDatum(&range->first_id);
+	values[3] = Int64GetDatum(SKIM_ROWS);
+	worker_execute(&plan,
+				   "select webhook_id, min(seq), max(seq), count(*) from (select d.webhook_id, d.seq from musicverse.deliveries d"
+				   " where d.seq >= $1 and d.seq < $2 and d.id >= $3 and d.status = 'p' order by d.seq limit $4) d group by 1",
+				   4, types, values, NULL, true, 0);
+	for (uint64 i = 0; i < SPI_processed; i++)
+	{
+		Datum		row[4];
+		bool		nulls[4];
+
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, row, nulls);
+		if (mv_shard_of(DatumGetUUIDP(row[0]), worker.shards) == worker.shard_no)
+			endpoint_look_from(endpoint_get(DatumGetUUIDP(row[0])), DatumGetInt64(row[1]));
+		range->lo = Max(range->lo, DatumGetInt64(row[2]) + 1);
+		rows += DatumGetInt64(row[3]);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return rows < SKIM_ROWS;
+}
+
 /* Reads a piece of the range. True when it was read to its end. */
 static bool
 read_range(MvRange *range, TimestampTz now)
@@ -466,6 +523,9 @@ read_range(MvRange *range, TimestampTz now)
 			return true;
 		}
 	}
+
+	if (worker.nready + LOAD_ROWS > MAX_LOADED || worker.body_bytes >= MAX_LOADED_BYTES)
+		return skim_range(range);
 
 	values[0] = Int64GetDatum(range->lo);
 	values[1] = Int64GetDatum(range->hi);
@@ -506,12 +566,29 @@ read_ranges(TimestampTz now)
 
 /* ---- backlogs ---- */
 
+/* How many deliveries of one backlog are in memory at most: they share the room. */
+static int
+backlog_share(void)
+{
+	return Max(MIN_SHARE, Min(LOAD_ROWS, MAX_LOADED / Max(1, worker.nbacklogged)));
+}
+
 static bool
 wants_backlog(Endpoint *endpoint)
 {
+	int			share = backlog_share();
+
 	return endpoint->backlog_lo != 0 && endpoint->backlog_at == 0 && endpoint->known && endpoint->sendable &&
-		endpoint->nready < MAX_READY / 4 && has_room(endpoint) &&
+		endpoint->nready <= share / 4 && worker.nready + share <= MAX_LOADED && has_room(endpoint) &&
 		!(endpoint->breaker == BREAKER_OPEN && endpoint->nready > 0);
+}
+
+/* A delivery left the endpoint's ready ones: is it time to read more? */
+void
+intake_ran_short(Endpoint *endpoint)
+{
+	if (endpoint->in_backlog_list && endpoint->nready <= backlog_share() / 4)
+		worker.backlog_wanted = true;
 }
 
 static void
@@ -521,7 +598,7 @@ read_backlog(Endpoint *endpoint, TimestampTz now)
 	Oid			types[4] = {UUIDOID, INT8OID, UUIDOID, INT8OID};
 	Datum		values[4];
 	pg_uuid_t	first_id;
-	int64		limit = LOAD_ROWS;
+	int64		limit = backlog_share();
 	int64		next = endpoint->backlog_lo;
 	uint64		n;
 	bool		room = true;
@@ -553,7 +630,7 @@ read_backlog(Endpoint *endpoint, TimestampTz now)
 	{
 		/* all read; what was passed over waits for its time */
 		endpoint->backlog_lo = endpoint->skipped_lo;
-		endpoint->backlog_at = endpoint->skipped_lo != 0 ? now + REREAD_WAITING_MS * INT64CONST(1000) : 0;
+		endpoint->backlog_at = endpoint->skipped_lo != 0 ? endpoint->skipped_at : 0;
 		endpoint->skipped_lo = 0;
 	}
 }
@@ -561,19 +638,24 @@ read_backlog(Endpoint *endpoint, TimestampTz now)
 static void
 read_backlogs(TimestampTz now)
 {
-	int			budget = 8;
+	int			budget = 16;
 	dlist_node *last;
 
 	if (dlist_is_empty(&worker.backlogged))
+	{
+		worker.backlog_wanted = false;
 		return;
+	}
 	last = dlist_tail_node(&worker.backlogged);
 	while (budget > 0)
 	{
 		dlist_node *node = dlist_pop_head_node(&worker.backlogged);
 		Endpoint   *endpoint = dlist_container(Endpoint, backlog_node, node);
+		bool		wanted = wants_backlog(endpoint);
 
 		endpoint->in_backlog_list = false;
-		if (wants_backlog(endpoint))
+		worker.nbacklogged--;
+		if (wanted)
 		{
 			read_backlog(endpoint, now);
 			budget--;
@@ -581,7 +663,10 @@ read_backlogs(TimestampTz now)
 		if (endpoint->backlog_lo != 0 && endpoint->backlog_at == 0 && endpoint->known && endpoint->sendable)
 			endpoint_look_from(endpoint, endpoint->backlog_lo);
 		if (node == last)
+		{
+			worker.backlog_wanted = false;
 			break;
+		}
 	}
 }
 
@@ -632,19 +717,7 @@ read_bodies(TimestampTz now)
 bool
 intake_wanted(TimestampTz now)
 {
-	dlist_iter	iter;
-	int			looked = 0;
-
-	if (worker.nranges > 0 || !dlist_is_empty(&worker.bodies) || endpoint_any_stale())
-		return true;
-	dlist_foreach(iter, &worker.backlogged)
-	{
-		if (wants_backlog(dlist_container(Endpoint, backlog_node, iter.cur)))
-			return true;
-		if (++looked >= 16)
-			break;
-	}
-	return false;
+	return worker.nranges > 0 || worker.backlog_wanted || !dlist_is_empty(&worker.bodies) || endpoint_any_stale();
 }
 
 void
@@ -660,7 +733,9 @@ intake_read(TimestampTz now)
 /*
  * After a start: which endpoints have something unsettled, and from where on.
  * Above the mark every pending row is looked at; below it those endpoints
- * that were noted.
+ * that were noted. The mark of this shard counts, or the lowest of another
+ * number of shards if all of those have one: together they cover every
+ * endpoint, a part of them doesn't.
  */
 void
 intake_recover(void)
@@ -675,11 +750,11 @@ intake_recover(void)
 	values[1] = Int32GetDatum(worker.shard_no);
 	worker_execute(&plan,
 				   "with mark as materialized ("
-				   " select coalesce(min(low_seq), 0) as low_seq,"
-				   "  coalesce(min(low_id::text collate \"C\")::uuid, '00000000-0000-0000-0000-000000000000') as low_id"
-				   " from musicverse.worker_marks where not exists"
-				   "  (select from musicverse.worker_marks where shards = $1 and shard = $2)"
-				   "  or (shards = $1 and shard = $2)),"
+				   " select low_seq, low_id from musicverse.worker_marks where shards = $1 and shard = $2"
+				   " union all select min(low_seq), min(low_id::text collate \"C\")::uuid from musicverse.worker_marks"
+				   "  group by shards having count(*) = shards"
+				   " union all select 0, '00000000-0000-0000-0000-000000000000'"
+				   " order by low_seq desc limit 1),"
 				   " above as (select d.webhook_id, min(d.seq) as seq, count(*) as n"
 				   " from musicverse.deliveries d"
 				   " where d.seq >= (select low_seq from mark) and d.id >= (select low_id from mark) and d.status = 'p'"

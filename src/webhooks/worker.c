@@ -188,6 +188,15 @@ look_at_installation(void)
 
 		worker.installation_id = *DatumGetUUIDP(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 		copy = strcmp(stored, mine) != 0;
+		if (copy && strcmp(stored, mv_directory_identity()) == 0)
+		{
+			/* the very one that was enabled, which has got a name since */
+			Oid			types[1] = {TEXTOID};
+			Datum		values[1] = {CStringGetTextDatum(mine)};
+
+			SPI_execute_with_args("update musicverse.installation set identity = $1", 1, types, values, NULL, false, 0);
+			copy = false;
+		}
 	}
 	changed = copy != worker.standing_still;
 	worker.standing_still = copy;

@@ -37,7 +37,9 @@
 #define MAX_READY			2000	/* of one endpoint */
 #define MAX_WAITING			20000	/* deliveries in memory that wait for their time */
 #define INLINE_BODY			16384	/* larger bodies are read when they are sent */
-#define LOAD_ROWS			1000	/* rows a turn reads at most for one purpose */
+#define LOAD_ROWS			1000	/* rows with their bodies that a statement reads at most */
+#define SKIM_ROWS			20000	/* rows without */
+#define MIN_SHARE			32		/* deliveries of a backlog worth a statement */
 
 typedef enum DeliveryState
 {
@@ -63,7 +65,7 @@ typedef struct Delivery
 	int16		attempts;		/* made so far */
 	DeliveryState state;
 	Endpoint   *endpoint;
-	char	   *body;			/* malloc'd UTF-8; NULL = not loaded */
+	char	   *body;			/* UTF-8; NULL = not loaded */
 	int			body_len;
 	bool		body_missing;	/* the event isn't there any more */
 	dlist_node	node;			/* in the endpoint's ready list or in a key's parked list */
@@ -137,6 +139,7 @@ struct Endpoint
 	int			unsettled;		/* in memory in any state */
 	int64		backlog_lo;		/* from here on the table holds more; 0 = nothing more */
 	int64		skipped_lo;		/* lowest one passed over while reading it, as it isn't due */
+	TimestampTz skipped_at;		/* when one of them is due */
 	TimestampTz backlog_at;		/* all of the backlog waits: read it again then; 0 = at once */
 	bool		in_backlog_list;
 	dlist_node	backlog_node;
@@ -216,6 +219,8 @@ typedef struct Worker
 	dlist_head	run;
 	dlist_head	bodies;			/* endpoints whose next bodies must be read */
 	dlist_head	backlogged;		/* endpoints to be read from the table */
+	int			nbacklogged;
+	bool		backlog_wanted; /* one of them may have run short */
 	pairingheap *waiting;		/* deliveries by due */
 	pairingheap *sleeping;		/* endpoints by wake_at */
 	dlist_head	retry_stalled;
@@ -259,6 +264,7 @@ extern int	worker_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *typ
 
 /* intake.c */
 extern void intake_init(void);
+extern void intake_ran_short(Endpoint *endpoint);
 extern void intake_pop_ring(void);
 extern bool intake_wanted(TimestampTz now);
 extern void intake_discard(void);
