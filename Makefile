@@ -16,7 +16,7 @@ PKG_CONFIG  ?= pkg-config
 ifeq ($(CI),true)
 WERROR      ?= -Werror
 endif
-PG_CPPFLAGS  = -I$(srcdir)/src $(shell $(PKG_CONFIG) --cflags libcurl libcrypto)
+PG_CPPFLAGS  = -I$(srcdir)/src -DMV_VERSION='"$(EXTVERSION)"' $(shell $(PKG_CONFIG) --cflags libcurl libcrypto)
 PG_CFLAGS    = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-declaration-after-statement $(WERROR)
 SHLIB_LINK   = $(shell $(PKG_CONFIG) --libs libcurl libcrypto)
 EXTRA_CLEAN  = sql/$(EXTENSION)--$(EXTVERSION).sql $(OBJS:.o=.bc) build
@@ -70,7 +70,8 @@ bench:
 	@test/as-server $(or $(wildcard bench/run),$(firstword $(wildcard bench/run.*)),bench/run) $(B)
 
 # The slow tests: test/soak/*.pl, each with an hour at most
-soak: setup
+soak:
+	@test/setup test soak
 	@$(MAKE) --no-print-directory private
 	@test/as-server test/run $(or $(T),--soak)
 

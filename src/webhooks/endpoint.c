@@ -344,7 +344,7 @@ take_target(Endpoint *endpoint, HeapTuple tuple, TupleDesc desc)
 	options.url = endpoint->url;
 	options.connect_timeout_ms = Min(mv_connect_timeout_ms, endpoint->timeout_ms);
 	options.timeout_ms = endpoint->timeout_ms;
-	options.user_agent = "musicverse/1.0";
+	options.user_agent = "musicverse/" MV_VERSION;
 	value = SPI_getbinval(tuple, desc, C_CERT, &isnull);
 	if (!isnull)
 		options.client_cert = TextDatumGetCString(value);
@@ -409,7 +409,9 @@ take_config(Endpoint *endpoint, HeapTuple tuple, TupleDesc desc)
 	value = SPI_getbinval(tuple, desc, C_PREVIOUS, &isnull);
 	if (!isnull && endpoint->signer != NULL)
 	{
+		/* sealed under a lost key it is no loss: the new one signs */
 		endpoint->previous_signer = open_signer(endpoint, value);
+		endpoint->config_error[0] = '\0';
 		endpoint->previous_until = DatumGetTimestampTz(SPI_getbinval(tuple, desc, C_PREVIOUS_UNTIL, &isnull));
 	}
 	if (endpoint->config_error[0] == '\0')
