@@ -7,6 +7,7 @@ set search_path = musicverse, public;
 \set v '00000000-0000-4000-8000-0000000000d2'
 set timezone = 'UTC';
 set datestyle = 'ISO, YMD';
+truncate events, event_log, deliveries;
 select (create_webhook(:'u', 'https://hooks.example.com/e', '{*}')).id as id \gset w_
 
 create view public.regress_events as

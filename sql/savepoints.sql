@@ -4,6 +4,7 @@ create extension if not exists musicverse;
 set search_path = musicverse, public;
 \set SHOW_CONTEXT never
 \set u '00000000-0000-4000-8000-0000000000f1'
+truncate events, event_log, deliveries;
 select (create_webhook(:'u', 'https://hooks.example.com/s', '{*}')).id as id \gset w_
 
 -- what there is: in the table, for the webhook, in the log (before the commit there is no log)

@@ -1,0 +1,37 @@
+/*
+ * The parsers of foreign bytes, alone, outside of a server: each target is
+ * called with inputs that main.c makes, in a program built with sanitizers.
+ *
+ * A target gets its input in a block of exactly that size with a NUL behind
+ * it, so that reading one byte beyond is seen. What it allocates by palloc is
+ * freed after each run; what comes from malloc it has to free. Errors end the
+ * run, as they would end a statement.
+ */
+#ifndef MV_FUZZ_H
+#define MV_FUZZ_H
+
+#include "postgres.h"
+
+typedef struct FuzzTarget
+{
+	const char *name;
+	void		(*run) (const char *data, size_t len);
+	const char *const *words;	/* what inputs are made of besides random bytes; NULL at the end */
+} FuzzTarget;
+
+extern const FuzzTarget guard_targets[],
+			response_targets[],
+			sign_targets[],
+			timestamp_targets[],
+			schedule_targets[],
+			url_targets[],
+			settle_targets[];
+
+/* server.c: runs the target; false when it raised */
+extern bool fuzz_run(const FuzzTarget *target, const char *data, size_t len);
+
+/* main.c: stops with the input shown unless the condition holds */
+#define must(condition) ((condition) ? (void) 0 : fuzz_failed(#condition))
+extern void fuzz_failed(const char *condition) pg_attribute_noreturn();
+
+#endif							/* MV_FUZZ_H */
