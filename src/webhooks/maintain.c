@@ -69,7 +69,7 @@ maintain_survey(TimestampTz now)
 	int64		low = PG_INT64_MAX;
 
 	endpoint_each(low_of_backlog, NULL);
-	intake_each(low_of_delivery, NULL);
+	delivery_each(low_of_delivery, NULL);
 	endpoint_each(lowest, &low);
 	/* a number is the microsecond in which it was taken */
 	pg_atomic_write_u64(&worker.shard->oldest_pending, low == PG_INT64_MAX ? 0 : (uint64) (low - UNIX_EPOCH_USECS));

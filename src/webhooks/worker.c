@@ -367,7 +367,7 @@ set_up(Datum arg)
 	worker.room_ranges = 64;
 	worker.ranges = MemoryContextAlloc(TopMemoryContext, sizeof(MvRange) * worker.room_ranges);
 	endpoint_init();
-	intake_init();
+	delivery_init();
 	take_shard_lock();
 }
 

@@ -2,11 +2,15 @@
  * What the files of the delivery worker share.
  *
  *   worker.c    the loop: wait, move bytes, transactions, leaving
+ *   delivery.c  deliveries in memory
  *   intake.c    from committed ranges and backlogs to deliveries in memory
- *   endpoint.c  the webhooks' configuration, in memory
+ *   endpoint.c  the webhooks in memory
+ *   endpoint_config.c  from a webhook's row to what is needed to send
+ *   order.c     ordering keys
  *   dispatch.c  which delivery goes next, and its request
  *   outcome.c   what an answer means: delivered, retry when, give up, disable
  *   settle.c    outcomes into the tables
+ *   attempt.c   the row of an attempt
  *   maintain.c  marks for a restart, leaves of the tables, retention
  *
  * Memory: a delivery is in memory only while it is near to being sent or
@@ -21,6 +25,7 @@
 
 #include "postgres.h"
 
+#include "core/bulk.h"
 #include "core/shared.h"
 #include "core/transfer.h"
 #include "datatype/timestamp.h"
@@ -262,23 +267,28 @@ extern void worker_note_error(const char *message);
 extern int	worker_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types,
 						   Datum *values, const char *nulls, bool read_only, long limit);
 
+/* delivery.c */
+extern void delivery_init(void);
+extern Delivery *delivery_add(Endpoint *endpoint, int64 seq);
+extern bool delivery_known(int64 seq);
+extern void delivery_forget(Delivery *delivery);
+extern void delivery_make_ready(Delivery *delivery, bool front);
+extern void delivery_make_wait(Delivery *delivery, TimestampTz due);
+extern void delivery_pass_over(Endpoint *endpoint, int64 seq, TimestampTz due, TimestampTz now);
+extern void delivery_wake_due(TimestampTz now);
+extern void delivery_take_body(Delivery *delivery, Datum value, bool isnull);
+extern void delivery_drop_body(Delivery *delivery);
+extern void delivery_drop_waiting(Endpoint *endpoint);
+extern void delivery_each(void (*function) (Delivery *delivery, void *arg), void *arg);
+
 /* intake.c */
-extern void intake_init(void);
 extern void intake_ran_short(Endpoint *endpoint);
 extern void intake_pop_ring(void);
 extern bool intake_wanted(TimestampTz now);
 extern void intake_discard(void);
 extern void intake_recover(void);
 extern void intake_read(TimestampTz now);
-extern Delivery *delivery_add(Endpoint *endpoint, int64 seq);
-extern void delivery_forget(Delivery *delivery);
-extern void delivery_make_ready(Delivery *delivery, bool front);
-extern void delivery_make_wait(Delivery *delivery, TimestampTz due);
-extern void delivery_wake_due(TimestampTz now);
-extern void delivery_drop_body(Delivery *delivery);
 extern int64 intake_lowest_range(void);
-extern void intake_drop_waiting(Endpoint *endpoint);
-extern void intake_each(void (*function) (Delivery *delivery, void *arg), void *arg);
 
 /* endpoint.c */
 extern void endpoint_init(void);
@@ -291,6 +301,12 @@ extern void endpoint_sweep(TimestampTz now);
 extern void endpoint_unload(Endpoint *endpoint);
 extern void endpoint_look_from(Endpoint *endpoint, int64 seq);
 extern void endpoint_each(void (*function) (Endpoint *endpoint, void *arg), void *arg);
+
+/* endpoint_config.c */
+extern const char *const endpoint_columns;
+extern void endpoint_config_init(void);
+extern void endpoint_load_row(HeapTuple tuple, TupleDesc desc);
+extern void endpoint_drop_config(Endpoint *endpoint);
 extern void target_release(TargetRef *target);
 
 /* order.c */
@@ -312,6 +328,10 @@ extern void outcome_judge(Exchange *exchange, TimestampTz now);
 extern bool outcome_check_schedule(char **newval, void **extra, GucSource source);
 extern void outcome_assign_schedule(const char *newval, void *extra);
 extern void breaker_note(Endpoint *endpoint, bool success, TimestampTz now);
+
+/* attempt.c */
+extern void attempt_write(MvBulk *bulk, Exchange *exchange);
+extern text *attempt_clean_text(const char *bytes, size_t len);
 
 /* settle.c */
 extern void settle(int limit);
