@@ -209,7 +209,8 @@ delivery_wake_due(TimestampTz now)
 			delivery_forget(first);
 			continue;
 		}
-		delivery_make_ready(first, true);
+		/* behind the others while it would only be the probe again and again */
+		delivery_make_ready(first, endpoint->breaker == BREAKER_CLOSED);
 		endpoint_schedule(endpoint, now);
 	}
 }

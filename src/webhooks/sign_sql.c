@@ -196,7 +196,6 @@ header_value(Jsonb *headers, const char *name, size_t *len)
 {
 	size_t		name_len = strlen(name);
 	JsonbIterator *it;
-	JsonbIteratorToken token;
 	JsonbValue	v;
 	char	   *found = NULL;
 
@@ -205,12 +204,12 @@ header_value(Jsonb *headers, const char *name, size_t *len)
 
 	it = JsonbIteratorInit(&headers->root);
 	JsonbIteratorNext(&it, &v, false);	/* into the object */
-	while (found == NULL && (token = JsonbIteratorNext(&it, &v, true)) == WJB_KEY)
+	while (found == NULL && JsonbIteratorNext(&it, &v, true) == WJB_KEY)
 	{
 		bool		wanted = v.val.string.len == name_len &&
 			pg_strncasecmp(v.val.string.val, name, name_len) == 0;
 
-		token = JsonbIteratorNext(&it, &v, true);
+		JsonbIteratorNext(&it, &v, true);
 		if (!wanted)
 			continue;
 
