@@ -69,7 +69,8 @@ mv_worker_init(void)
 							NULL, &mv_delivery_concurrency, 100, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.delivery_concurrency_per_host", "Requests to one host and port that a worker has under way at most.",
 							NULL, &mv_delivery_concurrency_per_host, 64, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("musicverse.webhook_concurrency", "Requests to one webhook under way at most, where it has no max_concurrency of its own.",
+	DefineCustomIntVariable("musicverse.webhook_concurrency",
+							"Requests to one webhook under way at most, where it has no max_concurrency of its own.",
 							NULL, &mv_endpoint_concurrency, 32, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.max_response_body", "How much of a response's body is kept.",
 							NULL, &mv_max_response_body, 4096, 0, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE, NULL, NULL, NULL);
