@@ -67,7 +67,8 @@ mv_worker_init(void)
 							 "For trusted networks and tests only.", &mv_allow_http, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.delivery_concurrency", "Requests that a worker has under way at most.",
 							NULL, &mv_delivery_concurrency, 100, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("musicverse.delivery_concurrency_per_host", "Requests to one host and port that a worker has under way at most.",
+	DefineCustomIntVariable("musicverse.delivery_concurrency_per_host",
+							"Requests to one host and port that a worker has under way at most.",
 							NULL, &mv_delivery_concurrency_per_host, 64, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.webhook_concurrency",
 							"Requests to one webhook under way at most, where it has no max_concurrency of its own.",
@@ -278,8 +279,10 @@ settle_turn(void)
 static bool
 settle_wanted(TimestampTz now)
 {
-	return worker.ndone >= SETTLE_BATCH || (worker.ndone > 0 &&
-											(worker.in_flight == 0 || now - worker.done_since >= SETTLE_AGE_MS * 1000 || now < worker.done_since));
+	if (worker.ndone == 0)
+		return false;
+	return worker.ndone >= SETTLE_BATCH || worker.in_flight == 0 ||
+		now - worker.done_since >= SETTLE_AGE_MS * 1000 || now < worker.done_since;
 }
 
 static void
