@@ -25,7 +25,7 @@ extern const FuzzTarget guard_targets[],
 			timestamp_targets[],
 			schedule_targets[],
 			url_targets[],
-			settle_targets[];
+			attempt_targets[];
 
 /* server.c: runs the target; false when it raised */
 extern bool fuzz_run(const FuzzTarget *target, const char *data, size_t len);

@@ -1,5 +1,5 @@
 /* What is stored of a response: always text that the server takes, and JSON. */
-#include "../../src/webhooks/settle.c"
+#include "../../src/webhooks/attempt.c"
 
 #include "fuzz.h"
 
@@ -16,7 +16,7 @@ run_body(const char *data, size_t len)
 	char	   *bytes = malloc(len);
 
 	memcpy(bytes, data, len);
-	check_text(clean_text(bytes, len));
+	check_text(attempt_clean_text(bytes, len));
 	free(bytes);
 }
 
@@ -38,7 +38,7 @@ static const char *const words[] = {
 	"\xf4\x90\x80\x80", "\xc0\x80", "ok", NULL
 };
 
-const FuzzTarget settle_targets[] = {
+const FuzzTarget attempt_targets[] = {
 	{"response_text", run_body, words},
 	{"response_headers", run_headers, words},
 	{0}
