@@ -12,6 +12,7 @@
 #include "access/transam.h"
 #include "catalog/pg_type.h"
 #include "core/row_json.h"
+#include "core/uuid7.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -35,6 +36,7 @@ typedef enum ColumnKind
 	COLUMN_JSON,				/* its text is JSON */
 	COLUMN_TIME,
 	COLUMN_TEXT,				/* varlena text: no output function needed */
+	COLUMN_UUID,
 	COLUMN_QUOTED,				/* its text, quoted */
 	COLUMN_TO_JSON
 } ColumnKind;
@@ -52,6 +54,8 @@ struct MvRowFormat
 {
 	bool		by_settings;	/* the text of some column depends on the session's settings */
 	int			natts;
+	Datum	   *values;			/* of the row at hand */
+	bool	   *nulls;
 	Column		columns[FLEXIBLE_ARRAY_MEMBER];
 };
 
@@ -79,6 +83,8 @@ kind_of(Oid type)
 		case TEXTOID:
 		case VARCHAROID:
 			return COLUMN_TEXT;
+		case UUIDOID:
+			return COLUMN_UUID;
 		default:
 			break;
 	}
@@ -96,6 +102,8 @@ mv_row_format(TupleDesc desc, MemoryContext context)
 	const char *separator = "{";
 
 	format->natts = desc->natts;
+	format->values = palloc(sizeof(Datum) * desc->natts);
+	format->nulls = palloc(sizeof(bool) * desc->natts);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i);
@@ -116,7 +124,7 @@ mv_row_format(TupleDesc desc, MemoryContext context)
 		column->type = getBaseType(attribute->atttypid);
 		column->kind = kind_of(column->type);
 		if (column->type == FLOAT4OID || column->type == FLOAT8OID || column->kind == COLUMN_TO_JSON ||
-			(column->kind == COLUMN_QUOTED && column->type != UUIDOID && column->type != BPCHAROID))
+			(column->kind == COLUMN_QUOTED && column->type != BPCHAROID))
 			format->by_settings = true;
 		switch (column->kind)
 		{
@@ -228,6 +236,23 @@ append_json(StringInfo out, const char *p, int len)
 	}
 }
 
+void
+mv_append_json_string(StringInfo out, const char *string, size_t len)
+{
+	size_t		plain = 0;
+
+	while (plain < len && (unsigned char) string[plain] >= ' ' && string[plain] != '"' && string[plain] != '\\')
+		plain++;
+	if (plain < len)
+	{
+		escape_json(out, pnstrdup(string, len));
+		return;
+	}
+	appendStringInfoCharMacro(out, '"');
+	appendBinaryStringInfo(out, string, len);
+	appendStringInfoCharMacro(out, '"');
+}
+
 static void
 append_value(Column *column, Datum value, StringInfo out)
 {
@@ -269,7 +294,15 @@ append_value(Column *column, Datum value, StringInfo out)
 			appendStringInfoChar(out, '"');
 			break;
 		case COLUMN_TEXT:
-			escape_json(out, TextDatumGetCString(value));
+			{
+				text	   *plain = DatumGetTextPP(value);
+
+				mv_append_json_string(out, VARDATA_ANY(plain), VARSIZE_ANY_EXHDR(plain));
+				break;
+			}
+		case COLUMN_UUID:
+			mv_uuid_text(DatumGetUUIDP(value), buffer);
+			mv_append_json_string(out, buffer, 36);
 			break;
 		case COLUMN_QUOTED:
 			escape_json(out, OutputFunctionCall(&column->output, value));
@@ -290,20 +323,18 @@ mv_row_json(MvRowFormat *format, HeapTuple tuple, TupleDesc desc, StringInfo out
 	int			start = out->len;
 	int			level = format->by_settings ? same_settings() : 0;
 
+	heap_deform_tuple(tuple, desc, format->values, format->nulls);
 	for (int i = 0; i < format->natts; i++)
 	{
 		Column	   *column = &format->columns[i];
-		bool		isnull;
-		Datum		value;
 
 		if (column->kind == COLUMN_DROPPED)
 			continue;
-		value = heap_getattr(tuple, i + 1, desc, &isnull);
 		appendBinaryStringInfo(out, column->key, column->key_len);
-		if (isnull)
+		if (format->nulls[i])
 			appendBinaryStringInfo(out, "null", 4);
 		else
-			append_value(column, value, out);
+			append_value(column, format->values[i], out);
 	}
 	appendStringInfoString(out, out->len == start ? "{}" : "}");
 	if (level > 0)

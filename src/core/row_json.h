@@ -21,6 +21,12 @@ extern MvRowFormat *mv_row_format(TupleDesc desc, MemoryContext context);
 /* Appends the object to out. Allocates in the current context. */
 extern void mv_row_json(MvRowFormat *format, HeapTuple tuple, TupleDesc desc, StringInfo out);
 
+/*
+ * Appends a string of the database's encoding, quoted and escaped. What needs
+ * no escape, nearly all there is, is copied in one piece.
+ */
+extern void mv_append_json_string(StringInfo out, const char *string, size_t len);
+
 /* Appends "2026-11-22T22:31:23.123456Z" with its quotes. */
 extern void mv_append_json_time(StringInfo out, TimestampTz at);
 

@@ -34,7 +34,6 @@ typedef struct DeliveryEntry
 #include "lib/simplehash.h"
 
 static MemoryContext delivery_context;
-static MemoryContext body_context;	/* they come and go in about the same order */
 
 static int
 due_first(const pairingheap_node *a, const pairingheap_node *b, void *arg)
@@ -50,8 +49,6 @@ delivery_init(void)
 {
 	delivery_context = SlabContextCreate(TopMemoryContext, "musicverse deliveries",
 										 SLAB_DEFAULT_BLOCK_SIZE, sizeof(Delivery));
-	body_context = GenerationContextCreate(TopMemoryContext, "musicverse bodies",
-										   ALLOCSET_DEFAULT_MINSIZE, 64 * 1024, 512 * 1024);
 	worker.deliveries = deliveries_create(TopMemoryContext, 1024, NULL);
 	worker.waiting = pairingheap_allocate(due_first, NULL);
 }
@@ -79,7 +76,7 @@ delivery_drop_body(Delivery *delivery)
 	if (delivery->body == NULL)
 		return;
 	worker.body_bytes -= delivery->body_len;
-	pfree(delivery->body);
+	free(delivery->body);
 	delivery->body = NULL;
 }
 
@@ -293,7 +290,10 @@ delivery_take_body(Delivery *delivery, Datum value, bool isnull)
 			pg_server_to_any(pnstrdup(bytes, len), len, PG_UTF8);
 		len = strlen(bytes);
 	}
-	delivery->body = MemoryContextAlloc(body_context, len + 1);
+	/* a body may stay for long among many that pass: malloc joins what is free between them */
+	delivery->body = malloc(len + 1);
+	if (delivery->body == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	memcpy(delivery->body, bytes, len);
 	delivery->body[len] = '\0';
 	delivery->body_len = len;

@@ -347,16 +347,21 @@ musicverse_ensure_account(PG_FUNCTION_ARGS)
 				found;
 	Datum		user;
 
-	if (data->tg_trigger->tgnargs != 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("trigger \"%s\" needs the column of the user as its argument", data->tg_trigger->tgname)));
-	user = heap_getattr(row, argument_column(data, 0, UUIDOID, "user"), RelationGetDescr(data->tg_relation), &isnull);
+	if (users == NULL)
+	{
+		intptr_t	column;
+
+		if (data->tg_trigger->tgnargs != 1)
+			ereport(ERROR,
+					(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+					 errmsg("trigger \"%s\" needs the column of the user as its argument", data->tg_trigger->tgname)));
+		/* the table's private data is the number of the user's column */
+		column = argument_column(data, 0, UUIDOID, "user");
+		users = fcinfo->flinfo->fn_extra = seen_create(fcinfo->flinfo->fn_mcxt, 64, (void *) column);
+	}
+	user = heap_getattr(row, (int) (intptr_t) users->private_data, RelationGetDescr(data->tg_relation), &isnull);
 	if (isnull || mv_is_restoring())
 		return PointerGetDatum(row);
-
-	if (users == NULL)
-		users = fcinfo->flinfo->fn_extra = seen_create(fcinfo->flinfo->fn_mcxt, 64, NULL);
 	if (seen_lookup(users, *DatumGetUUIDP(user)) == NULL)
 	{
 		if (!account_exists(DatumGetUUIDP(user)))

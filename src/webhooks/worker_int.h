@@ -70,7 +70,7 @@ typedef struct Delivery
 	int16		attempts;		/* made so far */
 	DeliveryState state;
 	Endpoint   *endpoint;
-	char	   *body;			/* UTF-8; NULL = not loaded */
+	char	   *body;			/* malloc'd UTF-8; NULL = not loaded */
 	int			body_len;
 	bool		body_missing;	/* the event isn't there any more */
 	dlist_node	node;			/* in the endpoint's ready list or in a key's parked list */
