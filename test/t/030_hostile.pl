@@ -215,7 +215,7 @@ sub raw_answers
 		my ($path) = $line =~ m{^POST /(\S+)} or return;
 		my $length = 0;
 		while (defined($line = <$client>) && $line =~ /\S/) { $length = $1 if $line =~ /^content-length: (\d+)/i; }
-		read $client, my $body, $length;
+		read $client, (my $body), $length;
 		my $plain = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 		if ($path eq 'smuggle')
 		{
