@@ -41,7 +41,12 @@ create function enable_sending() returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
     update installation set identity = _identity() where identity <> _identity();
-    update webhook_endpoints w set installation_id = i.id from installation i where w.installation_id <> i.id;
+    -- what a restore brought is older than the workers' marks: have them look from the beginning
+    with brought as (
+        update webhook_endpoints w set installation_id = i.id from installation i
+         where w.installation_id <> i.id returning w.id)
+    insert into webhook_state (webhook_id, low_seq) select b.id, 1 from brought b
+        on conflict (webhook_id) do update set low_seq = 1;
     perform _wake();
 end
 $$;

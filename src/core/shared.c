@@ -84,6 +84,7 @@ shared_startup(void)
 		{
 			mv_shared->database[d].lock = &locks[1 + d].lock;
 			pg_atomic_init_u64(&mv_shared->database[d].changes, 0);
+			pg_atomic_init_u64(&mv_shared->database[d].rescans, 0);
 			for (int s = 0; s < MV_MAX_SHARDS; s++)
 				init_shard(&mv_shared->database[d].shard[s]);
 		}

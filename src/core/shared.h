@@ -76,6 +76,7 @@ typedef struct MvDatabase
 	bool		wake;			/* the extension was created: don't wait longer */
 	int			paused;			/* backends that need the database to themselves */
 	pg_atomic_uint64 changes;	/* commits that changed what workers have read */
+	pg_atomic_uint64 rescans;	/* commits after which they have to look through the tables */
 	MvShard		shard[MV_MAX_SHARDS];
 } MvDatabase;
 

@@ -45,6 +45,7 @@ void		(*mv_statement_end) (void) = NULL;
 static MvDatabase *paused = NULL;
 static bool wake_at_commit = false;
 static bool tell_at_commit = false;
+static bool rescan_at_commit = false;
 static bool look_at_commit = false;
 
 static void
@@ -227,11 +228,14 @@ xact_callback(XactEvent event, void *arg)
 			LWLockRelease(database->lock);
 			/* invalidations are sent later in the commit: a worker may look before */
 			pg_atomic_fetch_add_u64(&database->changes, 1);
+			if (rescan_at_commit)
+				pg_atomic_fetch_add_u64(&database->rescans, 1);
 			mv_wake_workers(database);
 		}
 		mv_wake_launcher();
 	}
 	wake_at_commit = false;
+	rescan_at_commit = false;
 }
 
 void
@@ -251,6 +255,7 @@ mv_utility_init(void)
 Datum
 musicverse_wake(PG_FUNCTION_ARGS)
 {
+	rescan_at_commit = true;
 	wake_at_commit = tell_at_commit = true;
 	PG_RETURN_VOID();
 }

@@ -323,16 +323,23 @@ reload(void)
 	in_transaction(look_at_installation, "looking at the installation");
 }
 
-/* Webhooks changed in a commit: what was read of them is out of date. */
+/*
+ * Webhooks changed in a commit: what was read of them is out of date. Where
+ * sending was enabled, rows that a restore brought may be pending below all marks.
+ */
 static void
 look_for_changes(void)
 {
 	static uint64 seen = 0;
+	static uint64 rescanned = 0;
 	uint64		changes = pg_atomic_read_u64(&worker.database->changes);
+	uint64		rescans = pg_atomic_read_u64(&worker.database->rescans);
 
 	if (changes != seen)
 		mv_endpoints_generation++;
 	seen = changes;
+	if (rescans != rescanned && !worker.standing_still && begin())
+		rescanned = rescans;
 }
 
 static void
