@@ -41,11 +41,6 @@ sub contents
 	return { map { $_ => sql($where, "select count(*) || ' ' || coalesce(md5(string_agg(r::text, '|' order by r::text)), '-') from musicverse.$_ r") } @tables };
 }
 
-my $log_lines = sub {
-	my ($server) = @_;
-	return slurp_file($server->logfile);
-};
-
 $node->stop;    # so that nothing changes under the copies; the dump is taken from a restarted one
 $node->append_conf('postgresql.conf', "musicverse.databases = ''");
 $node->start;
@@ -116,9 +111,10 @@ $node->backup('base');
 $seen = $receiver->stats('main')->{received};
 my $copy = PostgreSQL::Test::Cluster->new('copy');
 $copy->init_from_backup($node, 'base');
+chmod 0600, $copy->data_dir . '/musicverse.key';    # the test library's copying doesn't keep modes
 $copy->start;
 wait_for_sql($copy, 'select state from musicverse.worker_status', 'standing still: a copy', 30, 'the copy to stand still');
-like($log_lines->($copy), qr/sends nothing from this database: it is a copy.*\n.*enable_sending/, 'its log says so, and what to do');
+like(slurp_file($copy->logfile), qr/sends nothing from this database: it is a copy.*\n.*enable_sending/, 'its log says so, and what to do');
 sql($copy, sprintf "insert into musicverse.tracks (user_id, title) values (%s, 'on the copy')", lit($user));
 sql($copy, "select musicverse.advance_clock('3 days')");
 is($receiver->stats('main')->{received}, $seen, 'a physical copy sends nothing');
@@ -145,6 +141,7 @@ foreach my $named (0, 1)
 	$node->backup("standby$named");
 	my $standby = PostgreSQL::Test::Cluster->new("standby$named");
 	$standby->init_from_backup($node, "standby$named", has_streaming => 1);
+	chmod 0600, $standby->data_dir . '/musicverse.key';
 	$standby->start;
 	$node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
 	is(sql($standby, q(select count(*) from pg_stat_activity where backend_type like 'musicverse%')), '0', 'no worker runs in recovery');
