@@ -4,9 +4,9 @@
  * Endpoints that have something to send take turns, one delivery a turn. An
  * endpoint is out of the round while it has as many in flight as its window
  * or its limit allow, while its breaker is open, its rate is used up or it
- * asked for time, and while its host or the share of retries is full.
- * Retries may have half of all places, so that a crowd of failing endpoints
- * leaves the other half to fresh deliveries.
+ * asked for time, and while its host or the share of the doubtful is full.
+ * What may well hang or fail may have half of all places, so that a crowd of
+ * dead endpoints leaves the other half to those that are known to answer.
  */
 #include "postgres.h"
 
@@ -86,8 +86,18 @@ rate_tolerance(Endpoint *endpoint)
 	return (int64) ((ceil(endpoint->rate / 10) - 1) / endpoint->rate * USECS_PER_SEC);
 }
 
+/*
+ * May it well hang or fail? A retry, and whatever goes to an endpoint that
+ * failed last or has not answered well yet.
+ */
+static bool
+is_doubtful(Endpoint *endpoint, Delivery *delivery)
+{
+	return delivery->attempts > 0 || endpoint->failing_since != 0 || endpoint->last_success == 0;
+}
+
 static int
-retry_share(void)
+doubtful_share(void)
 {
 	return Max(1, mv_delivery_concurrency / 2);
 }
@@ -127,8 +137,8 @@ endpoint_schedule(Endpoint *endpoint, TimestampTz now)
 		stand_in(endpoint, &worker.bodies, PLACE_BODY);
 	else if (endpoint->host->in_flight >= mv_delivery_concurrency_per_host)
 		stand_in(endpoint, &endpoint->host->stalled, PLACE_STALLED);
-	else if (next->attempts > 0 && worker.retries_in_flight >= retry_share())
-		stand_in(endpoint, &worker.retry_stalled, PLACE_STALLED);
+	else if (is_doubtful(endpoint, next) && worker.doubtful_in_flight >= doubtful_share())
+		stand_in(endpoint, &worker.doubtful_stalled, PLACE_STALLED);
 	else
 		stand_in(endpoint, &worker.run, PLACE_RUN);
 }
@@ -211,9 +221,9 @@ count_start(Exchange *exchange)
 	exchange->host = endpoint->host;
 	exchange->host->in_flight++;
 	worker.in_flight++;
-	exchange->retry = exchange->delivery->attempts > 0;
-	if (exchange->retry)
-		worker.retries_in_flight++;
+	exchange->doubtful = is_doubtful(endpoint, exchange->delivery);
+	if (exchange->doubtful)
+		worker.doubtful_in_flight++;
 	if (endpoint->breaker == BREAKER_OPEN)
 		endpoint->breaker = BREAKER_HALF_OPEN;
 	if (endpoint->rate > 0)
@@ -302,8 +312,8 @@ dispatch_finished(Exchange *exchange, TimestampTz now)
 	endpoint->in_flight--;
 	exchange->host->in_flight--;
 	worker.in_flight--;
-	if (exchange->retry)
-		worker.retries_in_flight--;
+	if (exchange->doubtful)
+		worker.doubtful_in_flight--;
 	exchange->delivery->state = DELIVERY_DONE;
 	outcome_judge(exchange, now);
 	if (exchange->disable_reason != NULL)
@@ -320,8 +330,8 @@ dispatch_finished(Exchange *exchange, TimestampTz now)
 
 	endpoint_schedule(endpoint, now);
 	wake_stalled(&exchange->host->stalled, now);
-	if (exchange->retry)
-		wake_stalled(&worker.retry_stalled, now);
+	if (exchange->doubtful)
+		wake_stalled(&worker.doubtful_stalled, now);
 }
 
 /* Milliseconds until something is due, -1 = nothing is planned. */

@@ -56,7 +56,7 @@ endpoint_init(void)
 	dlist_init(&worker.run);
 	dlist_init(&worker.bodies);
 	dlist_init(&worker.backlogged);
-	dlist_init(&worker.retry_stalled);
+	dlist_init(&worker.doubtful_stalled);
 	slist_init(&worker.done);
 }
 

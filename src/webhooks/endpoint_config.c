@@ -220,7 +220,7 @@ open_signer(Endpoint *endpoint, Datum sealed)
 enum
 {
 	C_ID = 1, C_USER, C_URL, C_HEADERS, C_SECRET, C_PREVIOUS, C_PREVIOUS_UNTIL, C_CERT, C_KEY, C_CA,
-	C_TIMEOUT, C_SCHEDULE, C_RATE, C_CONCURRENCY, C_SENDABLE, C_FAILURES, C_FAILING_SINCE, C_LOW, C_FINGERPRINT
+	C_TIMEOUT, C_SCHEDULE, C_RATE, C_CONCURRENCY, C_SENDABLE, C_FAILURES, C_FAILING_SINCE, C_SUCCESS, C_LOW, C_FINGERPRINT
 };
 
 /* The statement that reads webhooks: $1 their ids, $2 this installation */
@@ -229,7 +229,7 @@ const char *const endpoint_columns =
 	" case when w.previous_secret_until > musicverse._now() then w.previous_secret end, w.previous_secret_until,"
 	" w.client_cert, w.client_key, w.ca_cert,"
 	" (extract(epoch from w.timeout) * 1000)::int4, w.retry_schedule, w.rate_limit, w.max_concurrency,"
-	" w.is_active and w.installation_id = $2, coalesce(s.failure_count, 0), s.failing_since, s.low_seq,"
+	" w.is_active and w.installation_id = $2, coalesce(s.failure_count, 0), s.failing_since, s.last_success_at, s.low_seq,"
 	" hashtext(row(w.url, w.headers, w.secret, w.previous_secret, w.previous_secret_until, w.client_cert,"
 	"  w.client_key, w.ca_cert, w.timeout, w.retry_schedule, w.rate_limit, w.max_concurrency)::text)"
 	" from musicverse.webhook_endpoints w left join musicverse.webhook_state s on s.webhook_id = w.id"
@@ -360,6 +360,8 @@ endpoint_load_row(HeapTuple tuple, TupleDesc desc)
 		endpoint->failure_count = DatumGetInt32(SPI_getbinval(tuple, desc, C_FAILURES, &isnull));
 		value = SPI_getbinval(tuple, desc, C_FAILING_SINCE, &isnull);
 		endpoint->failing_since = isnull ? 0 : DatumGetTimestampTz(value);
+		value = SPI_getbinval(tuple, desc, C_SUCCESS, &isnull);
+		endpoint->last_success = isnull ? endpoint->last_success : DatumGetTimestampTz(value);
 		value = SPI_getbinval(tuple, desc, C_LOW, &isnull);
 		endpoint->low_seq_written = isnull ? 0 : DatumGetInt64(value);
 		if (endpoint->breaker != BREAKER_CLOSED)

@@ -105,7 +105,7 @@ typedef enum EndpointPlace
 	PLACE_NOWHERE,				/* nothing ready, or enough in flight */
 	PLACE_RUN,					/* in the run queue */
 	PLACE_SLEEPING,				/* until wake_at: rate, breaker, Retry-After */
-	PLACE_STALLED,				/* its host, or the share of retries, is full */
+	PLACE_STALLED,				/* its host, or the share of the doubtful, is full */
 	PLACE_BODY					/* its next bodies must be read first */
 } EndpointPlace;
 
@@ -194,7 +194,7 @@ typedef struct Exchange
 	Host	   *host;			/* where it is counted; the endpoint may move */
 	TimestampTz started_at;
 	int64		timestamp;		/* webhook-timestamp */
-	bool		retry;			/* counted in the share of retries */
+	bool		doubtful;		/* counted in the share of those that may hang */
 	bool		attempted;		/* false: an outcome without an attempt */
 	bool		two_signatures;
 	struct curl_slist lines[3]; /* in front of the target's headers: id, timestamp, signature */
@@ -228,7 +228,7 @@ typedef struct Worker
 	bool		backlog_wanted; /* one of them may have run short */
 	pairingheap *waiting;		/* deliveries by due */
 	pairingheap *sleeping;		/* endpoints by wake_at */
-	dlist_head	retry_stalled;
+	dlist_head	doubtful_stalled;
 	slist_head	done;			/* exchanges to be settled */
 	int			ndone;
 	TimestampTz done_since;
@@ -236,7 +236,7 @@ typedef struct Worker
 	int64		body_bytes;
 	int			nwaiting;
 	int			in_flight;
-	int			retries_in_flight;
+	int			doubtful_in_flight;
 	int			open_breakers;
 	bool		settle_one_by_one;
 
