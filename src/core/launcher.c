@@ -55,7 +55,7 @@ typedef struct Started
 	TimestampTz at;				/* when, or when it was seen to have ended */
 } Started;
 
-static Started started[MV_MAX_DATABASES][MV_MAX_SHARDS];
+static Started started[MV_MAX_DATABASES][MV_PLACES];
 static bool registration_failed = false;
 
 static bool
@@ -84,7 +84,7 @@ log_registration_failure(bool failed)
 	if (failed && !registration_failed)
 		ereport(LOG,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("musicverse could not start a delivery worker: no background worker slot is free"),
+				 errmsg("musicverse could not start a worker: no background worker slot is free"),
 				 errhint("Raise max_worker_processes (now %d) and restart the server; it is tried again meanwhile.",
 						 max_worker_processes)));
 	else if (!failed && registration_failed)
@@ -92,27 +92,39 @@ log_registration_failure(bool failed)
 	registration_failed = failed;
 }
 
-static void
-start_worker(int d, int s, const char *name)
+/* Shards are as many as there are delivery workers; the other kinds have one place each. */
+static bool
+is_wanted(int place)
 {
+	return place >= MV_MAX_SHARDS || place < delivery_workers;
+}
+
+/* False when there is no slot for it. */
+static bool
+start_worker(int d, int place, const char *name)
+{
+	bool		delivers = place < MV_MAX_SHARDS;
 	BackgroundWorker worker = {0};
 	bool		ok;
 
 	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = Int32GetDatum(d * MV_MAX_SHARDS + s);
+	worker.bgw_main_arg = Int32GetDatum(d * MV_PLACES + place);
 	worker.bgw_notify_pid = MyProcPid;
 	strlcpy(worker.bgw_library_name, "musicverse", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "mv_delivery_worker_main", BGW_MAXLEN);
-	snprintf(worker.bgw_name, BGW_MAXLEN, "musicverse delivery worker %d for %s", s, name);
-	strlcpy(worker.bgw_type, "musicverse delivery worker", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, delivers ? "mv_delivery_worker_main" : "mv_usage_worker_main", BGW_MAXLEN);
+	if (delivers)
+		snprintf(worker.bgw_name, BGW_MAXLEN, "musicverse delivery worker %d for %s", place, name);
+	else
+		snprintf(worker.bgw_name, BGW_MAXLEN, "musicverse usage worker for %s", name);
+	strlcpy(worker.bgw_type, delivers ? "musicverse delivery worker" : "musicverse usage worker", BGW_MAXLEN);
 
-	ok = RegisterDynamicBackgroundWorker(&worker, &started[d][s].handle);
+	ok = RegisterDynamicBackgroundWorker(&worker, &started[d][place].handle);
 	if (!ok)
-		started[d][s].handle = NULL;
-	started[d][s].at = GetCurrentTimestamp();
-	log_registration_failure(!ok);
+		started[d][place].handle = NULL;
+	started[d][place].at = GetCurrentTimestamp();
+	return ok;
 }
 
 /* Marks the databases that are listed and exist; makes entries for new ones. */
@@ -169,9 +181,9 @@ reap(int d)
 {
 	int			running = 0;
 
-	for (int s = 0; s < MV_MAX_SHARDS; s++)
+	for (int p = 0; p < MV_PLACES; p++)
 	{
-		Started    *mine = &started[d][s];
+		Started    *mine = &started[d][p];
 		pid_t		pid;
 
 		if (mine->handle == NULL)
@@ -186,8 +198,8 @@ reap(int d)
 
 	/* a launcher that was restarted has no handles of the workers before it */
 	LWLockAcquire(mv_shared->database[d].lock, LW_SHARED);
-	for (int s = 0; s < MV_MAX_SHARDS; s++)
-		if (started[d][s].handle != NULL || mv_shared->database[d].shard[s].pid != 0)
+	for (int p = 0; p < MV_PLACES; p++)
+		if (started[d][p].handle != NULL || mv_shared->database[d].place[p].pid != 0)
 			running++;
 	LWLockRelease(mv_shared->database[d].lock);
 	return running;
@@ -205,8 +217,10 @@ tend(int d, const char *name)
 	long		again = RECHECK_MS;
 	bool		start,
 				wake,
+				tried = false,
+				failed = false,
 				without = false;
-	bool		alive[MV_MAX_SHARDS];
+	bool		alive[MV_PLACES];
 
 	if (!OidIsValid(entry->oid))
 		return again;
@@ -227,10 +241,10 @@ tend(int d, const char *name)
 	wake = entry->wake;
 	if (start)
 		entry->wake = false;
-	for (int s = 0; s < MV_MAX_SHARDS; s++)
+	for (int p = 0; p < MV_PLACES; p++)
 	{
-		without |= entry->shard[s].no_extension && s < entry->shards;
-		alive[s] = entry->shard[s].pid != 0;
+		without |= entry->place[p].no_extension && is_wanted(p);
+		alive[p] = entry->place[p].pid != 0;
 	}
 	LWLockRelease(entry->lock);
 
@@ -242,20 +256,25 @@ tend(int d, const char *name)
 	if (!start)
 		return again;
 
-	for (int s = 0; s < delivery_workers; s++)
+	for (int p = 0; p < MV_PLACES; p++)
 	{
-		Started    *mine = &started[d][s];
+		Started    *mine = &started[d][p];
 		long		delay = without ? EXTENSION_RECHECK_MS : RESTART_DELAY_MS;
 		long		passed;
 
-		if (mine->handle != NULL || alive[s])
+		if (!is_wanted(p) || mine->handle != NULL || alive[p])
 			continue;
 		passed = mine->at == 0 ? delay : TimestampDifferenceMilliseconds(mine->at, GetCurrentTimestamp());
 		if (wake || passed >= delay)
-			start_worker(d, s, name);
+		{
+			tried = true;
+			failed |= !start_worker(d, p, name);
+		}
 		else
 			again = Min(again, delay - passed);
 	}
+	if (tried)
+		log_registration_failure(failed);
 	return registration_failed ? Min(again, RESTART_DELAY_MS) : again;
 }
 
@@ -325,49 +344,67 @@ mv_launcher_main(Datum arg)
 static void
 worker_gone(int code, Datum arg)
 {
-	MvDatabase *entry = &mv_shared->database[DatumGetInt32(arg) / MV_MAX_SHARDS];
-	MvShard    *shard = &entry->shard[DatumGetInt32(arg) % MV_MAX_SHARDS];
+	MvDatabase *entry = &mv_shared->database[DatumGetInt32(arg) / MV_PLACES];
+	int			place = DatumGetInt32(arg) % MV_PLACES;
 
 	LWLockAcquire(entry->lock, LW_EXCLUSIVE);
-	if (shard->pid == MyProcPid)
+	if (entry->place[place].pid == MyProcPid)
 	{
-		shard->pid = 0;
-		shard->procno = -1;
-		pg_atomic_write_u32(&shard->in_flight, 0);
-		pg_atomic_write_u32(&shard->loaded, 0);
-		pg_atomic_write_u32(&shard->waiting, 0);
-		pg_atomic_write_u32(&shard->open_breakers, 0);
-		pg_atomic_write_u64(&shard->oldest_pending, 0);
+		entry->place[place].pid = 0;
+		entry->place[place].procno = -1;
+		if (place < MV_MAX_SHARDS)
+		{
+			MvShard    *shard = &entry->shard[place];
+
+			pg_atomic_write_u32(&shard->in_flight, 0);
+			pg_atomic_write_u32(&shard->loaded, 0);
+			pg_atomic_write_u32(&shard->waiting, 0);
+			pg_atomic_write_u32(&shard->open_breakers, 0);
+			pg_atomic_write_u64(&shard->oldest_pending, 0);
+		}
 	}
 	LWLockRelease(entry->lock);
 	mv_wake_launcher();
 }
 
-MvShard *
-mv_worker_attach(Datum main_arg, MvDatabase **database, int *shard)
+/* From here on every commit is in the ring; what came before is in the tables. */
+static void
+begin_shard(MvShard *shard)
 {
-	int			d = DatumGetInt32(main_arg) / MV_MAX_SHARDS;
-	int			s = DatumGetInt32(main_arg) % MV_MAX_SHARDS;
-	MvDatabase *entry = &mv_shared->database[d];
-	MvShard    *mine = &entry->shard[s];
+	shard->standing_still = false;
+	shard->head = shard->tail = 0;
+	shard->overflow = false;
+	pg_atomic_write_u64(&shard->enqueued, 0);
+	pg_atomic_write_u64(&shard->recovered, 0);
+	pg_atomic_write_u64(&shard->settled, 0);
+}
+
+/* Under the entry's lock: a reason to leave at once, or not to come. */
+static bool
+unwanted(const MvDatabase *database, int place)
+{
+	return database->stop || database->paused > 0 || (place < MV_MAX_SHARDS && place >= database->shards);
+}
+
+int
+mv_worker_attach(Datum main_arg, MvDatabase **database)
+{
+	MvDatabase *entry = &mv_shared->database[DatumGetInt32(main_arg) / MV_PLACES];
+	int			place = DatumGetInt32(main_arg) % MV_PLACES;
+	MvPlace    *mine = &entry->place[place];
 	Oid			oid;
 	bool		taken;
 
 	LWLockAcquire(entry->lock, LW_EXCLUSIVE);
 	oid = entry->oid;
-	taken = mine->pid != 0 || entry->stop || entry->paused > 0 || s >= entry->shards || !OidIsValid(oid);
+	taken = mine->pid != 0 || !OidIsValid(oid) || unwanted(entry, place);
 	if (!taken)
 	{
 		mine->pid = MyProcPid;
 		mine->procno = MyProcNumber;
 		mine->no_extension = false;
-		mine->standing_still = false;
-		/* from here on every commit is in the ring; what came before is in the tables */
-		mine->head = mine->tail = 0;
-		mine->overflow = false;
-		pg_atomic_write_u64(&mine->enqueued, 0);
-		pg_atomic_write_u64(&mine->recovered, 0);
-		pg_atomic_write_u64(&mine->settled, 0);
+		if (place < MV_MAX_SHARDS)
+			begin_shard(&entry->shard[place]);
 	}
 	LWLockRelease(entry->lock);
 	if (taken)
@@ -380,30 +417,28 @@ mv_worker_attach(Datum main_arg, MvDatabase **database, int *shard)
 	BackgroundWorkerInitializeConnectionByOid(oid, InvalidOid, 0);
 
 	*database = entry;
-	*shard = s;
-	return mine;
+	return place;
 }
 
 bool
-mv_worker_should_leave(MvDatabase *database, int shard)
+mv_worker_should_leave(MvDatabase *database, int place)
 {
 	bool		leave;
 
 	LWLockAcquire(database->lock, LW_SHARED);
-	leave = database->stop || database->paused > 0 || database->oid != MyDatabaseId ||
-		shard >= database->shards;
+	leave = database->oid != MyDatabaseId || unwanted(database, place);
 	LWLockRelease(database->lock);
 	return leave;
 }
 
 void
-mv_worker_leave_without_extension(MvDatabase *database, int shard, uint64 changes, bool replaced)
+mv_worker_leave_without_extension(MvDatabase *database, int place, uint64 changes, bool replaced)
 {
 	LWLockAcquire(database->lock, LW_EXCLUSIVE);
 	if (replaced || pg_atomic_read_u64(&database->changes) != changes)
 		database->wake = true;
 	else
-		database->shard[shard].no_extension = true;
+		database->place[place].no_extension = true;
 	LWLockRelease(database->lock);
 	proc_exit(0);
 }

@@ -14,18 +14,19 @@ extern void mv_launcher_init(void);
 
 /*
  * For a worker: claims its place in shared memory and connects to its
- * database. Exits the process when it isn't wanted.
+ * database. Returns the place, which is the shard of a delivery worker. Exits
+ * the process when it isn't wanted.
  */
-extern MvShard *mv_worker_attach(Datum main_arg, MvDatabase **database, int *shard);
+extern int	mv_worker_attach(Datum main_arg, MvDatabase **database);
 
 /* True when the worker should leave: pause, new number of shards, not wanted any more. */
-extern bool mv_worker_should_leave(MvDatabase *database, int shard);
+extern bool mv_worker_should_leave(MvDatabase *database, int place);
 
 /*
  * Leaves because the extension isn't there; it starts again when it is created.
  * That may have happened already: it was replaced by another one, or something
  * changed since the worker looked (changes, read before that).
  */
-extern _Noreturn void mv_worker_leave_without_extension(MvDatabase *database, int shard, uint64 changes, bool replaced);
+extern _Noreturn void mv_worker_leave_without_extension(MvDatabase *database, int place, uint64 changes, bool replaced);
 
 #endif							/* MV_LAUNCHER_H */

@@ -7,6 +7,7 @@
 #include "common/hashfn.h"
 #include "core/compat.h"
 #include "core/shared.h"
+#include "core/state.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -16,6 +17,9 @@
 #define TRANCHE "musicverse"
 
 MvShared   *mv_shared = NULL;
+
+static const MvSharedPart *parts[MV_MAX_PARTS];
+static int	nparts = 0;
 
 static shmem_request_hook_type prev_shmem_request = NULL;
 static shmem_startup_hook_type prev_shmem_startup = NULL;
@@ -40,6 +44,24 @@ shared_request(void)
 		prev_shmem_request();
 	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche(TRANCHE, 1 + MV_MAX_DATABASES);
+	for (int i = 0; i < nparts; i++)
+	{
+		RequestAddinShmemSpace(parts[i]->size());
+		if (parts[i]->locks > 0)
+			RequestNamedLWLockTranche(parts[i]->name, parts[i]->locks);
+	}
+}
+
+static void
+start_part(const MvSharedPart *part)
+{
+	bool		found;
+	Size		size = part->size();
+	void	   *memory = ShmemInitStruct(part->name, size, &found);
+
+	if (!found)
+		memset(memory, 0, size);
+	part->start(memory, part->locks > 0 ? GetNamedLWLockTranche(part->name) : NULL, !found);
 }
 
 static void
@@ -95,7 +117,20 @@ shared_startup(void)
 			pg_atomic_init_u64(&mv_shared->in_doubt[i].position_lo, 0);
 		}
 	}
+	for (int i = 0; i < nparts; i++)
+		start_part(parts[i]);
 	LWLockRelease(AddinShmemInitLock);
+	if (!IsUnderPostmaster)
+		mv_state_start();
+}
+
+void
+mv_shared_add(const MvSharedPart *part)
+{
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	Assert(nparts < MV_MAX_PARTS);
+	parts[nparts++] = part;
 }
 
 void
@@ -146,7 +181,6 @@ forget_counters(MvShard *shard)
 	pg_atomic_write_u64(&shard->attempts, 0);
 	pg_atomic_write_u64(&shard->attempts_failed, 0);
 	pg_atomic_write_u64(&shard->statements, 0);
-	shard->no_extension = false;
 	shard->last_error[0] = '\0';
 	shard->last_error_at = 0;
 }
@@ -167,6 +201,8 @@ mv_database_add(Oid oid)
 			entry->shards = 0;
 			entry->wanted = entry->stop = entry->wake = false;
 			entry->paused = 0;
+			for (int p = 0; p < MV_PLACES; p++)
+				entry->place[p].no_extension = false;
 			for (int s = 0; s < MV_MAX_SHARDS; s++)
 				forget_counters(&entry->shard[s]);
 		}
@@ -191,13 +227,13 @@ mv_wake_launcher(void)
 void
 mv_wake_workers(MvDatabase *database)
 {
-	int			procno[MV_MAX_SHARDS];
+	int			procno[MV_PLACES];
 	int			n = 0;
 
 	LWLockAcquire(database->lock, LW_SHARED);
-	for (int s = 0; s < MV_MAX_SHARDS; s++)
-		if (database->shard[s].pid != 0)
-			procno[n++] = database->shard[s].procno;
+	for (int p = 0; p < MV_PLACES; p++)
+		if (database->place[p].pid != 0)
+			procno[n++] = database->place[p].procno;
 	LWLockRelease(database->lock);
 	while (n > 0)
 		mv_wake_process(procno[--n]);
@@ -289,10 +325,10 @@ mv_publish_range(const MvRange *range)
 			MvShard    *shard = &database->shard[s];
 
 			/* a worker that isn't there finds it in the table when it starts */
-			if (shard->pid == 0 || (only >= 0 && s != only))
+			if (database->place[s].pid == 0 || (only >= 0 && s != only))
 				continue;
 			push_range(shard, range);
-			procno[n++] = shard->procno;
+			procno[n++] = database->place[s].procno;
 		}
 	}
 	LWLockRelease(database->lock);

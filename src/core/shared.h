@@ -20,6 +20,11 @@
 
 #define MV_MAX_DATABASES	16
 #define MV_MAX_SHARDS		16
+
+/* Every database has a place for each of its workers: first the shards' */
+#define MV_PLACE_USAGE		MV_MAX_SHARDS
+#define MV_PLACES			(MV_MAX_SHARDS + 1)
+
 #define MV_RING_SIZE		1024	/* ranges a worker may lag behind before it rescans */
 #define MV_ERROR_TEXT		160
 #define MV_NUMBERED_DATABASES 64
@@ -38,9 +43,6 @@ typedef struct MvRange
 typedef struct MvShard
 {
 	/* under the entry's lock */
-	int			pid;			/* 0 = no worker runs */
-	int			procno;			/* of the worker, for its latch */
-	bool		no_extension;	/* it left because the extension isn't there */
 	bool		standing_still; /* it runs, but may not send: a copy */
 	uint32		head;			/* next to be read by the worker */
 	uint32		tail;			/* next to be written */
@@ -66,6 +68,14 @@ typedef struct MvShard
 	pg_atomic_uint64 oldest_pending;	/* created_at of the oldest known, 0 = none */
 } MvShard;
 
+/* Of one worker, under the entry's lock */
+typedef struct MvPlace
+{
+	int			pid;			/* 0 = no worker runs */
+	int			procno;			/* of the worker, for its latch */
+	bool		no_extension;	/* it left because the extension isn't there */
+} MvPlace;
+
 typedef struct MvDatabase
 {
 	LWLock	   *lock;
@@ -77,6 +87,7 @@ typedef struct MvDatabase
 	int			paused;			/* backends that need the database to themselves */
 	pg_atomic_uint64 changes;	/* commits that changed what workers have read */
 	pg_atomic_uint64 rescans;	/* commits after which they have to look through the tables */
+	MvPlace		place[MV_PLACES];
 	MvShard		shard[MV_MAX_SHARDS];
 } MvDatabase;
 
@@ -107,6 +118,25 @@ extern MvShared *mv_shared;
 
 /* Hooks for the request and start-up of shared memory. Called from _PG_init. */
 extern void mv_shared_init(void);
+
+/*
+ * A room's own piece of shared memory, with locks in a tranche of its name.
+ * start() is told where it is, in every process and again after a crash, and
+ * whether it has to be filled in; the memory is zeroed then. It runs under
+ * AddinShmemInitLock.
+ */
+typedef struct MvSharedPart
+{
+	const char *name;
+	int			locks;
+	Size		(*size) (void);
+	void		(*start) (void *memory, LWLockPadded *locks, bool fresh);
+} MvSharedPart;
+
+#define MV_MAX_PARTS 8
+
+/* Adds a part; does nothing outside shared_preload_libraries. To be called from _PG_init. */
+extern void mv_shared_add(const MvSharedPart *part);
 
 /* Raises 55000 naming the function and shared_preload_libraries when mv_shared is NULL. */
 extern void mv_shared_require(const char *what);

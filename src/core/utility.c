@@ -67,8 +67,8 @@ workers_left(MvDatabase *database)
 	bool		left = true;
 
 	LWLockAcquire(database->lock, LW_SHARED);
-	for (int s = 0; s < MV_MAX_SHARDS; s++)
-		left &= database->shard[s].pid == 0;
+	for (int p = 0; p < MV_PLACES; p++)
+		left &= database->place[p].pid == 0;
 	LWLockRelease(database->lock);
 	return left;
 }

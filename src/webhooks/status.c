@@ -45,6 +45,7 @@ musicverse_worker_status(PG_FUNCTION_ARGS)
 	for (int s = 0; s < Max(database->shards, 1); s++)
 	{
 		MvShard    *shard = &database->shard[s];
+		MvPlace    *place = &database->place[s];
 		Datum		values[15] = {0};
 		bool		nulls[15] = {0};
 		int64		backlog;
@@ -53,11 +54,11 @@ musicverse_worker_status(PG_FUNCTION_ARGS)
 		int			i = 0;
 
 		LWLockAcquire(database->lock, LW_SHARED);
-		state = shard->pid == 0 ? (shard->no_extension ? "waiting for the extension" : "not running") :
+		state = place->pid == 0 ? (place->no_extension ? "waiting for the extension" : "not running") :
 			shard->standing_still ? "standing still: a copy" : "running";
 		values[i++] = Int32GetDatum(s);
-		nulls[i] = shard->pid == 0;
-		values[i++] = Int32GetDatum(shard->pid);
+		nulls[i] = place->pid == 0;
+		values[i++] = Int32GetDatum(place->pid);
 		values[i++] = CStringGetTextDatum(state);
 		values[i++] = Int32GetDatum((int32) pg_atomic_read_u32(&shard->in_flight));
 		backlog = (int64) (pg_atomic_read_u64(&shard->enqueued) + pg_atomic_read_u64(&shard->recovered) -

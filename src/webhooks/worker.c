@@ -360,7 +360,8 @@ take_shard_lock(void)
 static void
 set_up(Datum arg)
 {
-	worker.shard = mv_worker_attach(arg, &worker.database, &worker.shard_no);
+	worker.shard_no = mv_worker_attach(arg, &worker.database);
+	worker.shard = &worker.database->shard[worker.shard_no];
 	worker.shards = worker.database->shards;
 	pgstat_report_appname(psprintf("musicverse delivery worker %d", worker.shard_no));
 

@@ -289,6 +289,7 @@ my %other = (
 	request_timeout               => '70s',
 	retention                     => 7,
 	retry_schedule                => '7s,7min',
+	usage_flush_interval          => '7s',
 	webhook_concurrency           => 7);
 my %was = map { $_->{name} => $_->{setting} }
   sql_rows($node, "select substr(name, 12) as name, setting from pg_settings where name like 'musicverse.%' and context = 'sighup'");
@@ -340,17 +341,17 @@ $node->stop('fast');
 
 # ---- no slot
 
-$node = new_cluster('slots', -extension => 0, max_worker_processes => 3, 'musicverse.databases' => 'nobody');
-my $hog = session($node);
-$hog->query_until(qr/started/, q{
+$node = new_cluster('slots', -extension => 0, max_worker_processes => 4, 'musicverse.databases' => 'nobody');
+my @hogs = map { session($node) } 1 .. 2;
+$_->query_until(qr/started/, q{
 	select set_config(name, 'on', false) from pg_settings where name in ('force_parallel_mode', 'debug_parallel_query');
 	\echo started
 	select pg_sleep(600);
-});
-wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '1', 30, 'the last slot to be used');
+}) foreach @hogs;
+wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '2', 30, 'the last slots to be used');
 set_conf($node, 'musicverse.databases' => 'postgres');
 $node->reload;
-my $full = qr/LOG:  musicverse could not start a delivery worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 3\)/;
+my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 4\)/;
 wait_for(sub { log_count($node, $full) }, 30, 'the log to tell it');
 sql($node, 'create extension musicverse');
 subscribe($node, 'slots');
@@ -362,7 +363,7 @@ $receiver->wait_stats('slots', 60, ids => 2);
 pass('with a slot it starts by itself and sends what was recorded');
 is(log_count($node, $full), 1, 'the log has told it once, with the remedy');
 is(log_count($node, qr/LOG:  musicverse found a background worker slot again/), 1, 'and that it is over');
-eval { $hog->quit };
+eval { $_->quit } foreach @hogs;
 
 done_testing();
 
