@@ -19,6 +19,7 @@
 #include "core/seal.h"
 #include "core/shared.h"
 #include "core/transfer.h"
+#include "keys/keys.h"
 #include "webhooks/event.h"
 #include "webhooks/worker.h"
 
@@ -36,6 +37,8 @@ _PG_init(void)
 	mv_guard_init();
 	mv_transfer_init();
 	mv_launcher_init();
+
+	mv_keys_init();
 
 	mv_event_init();
 	mv_worker_init();

@@ -1,0 +1,5 @@
+#include "postgres.h"
+
+#include "keys/bucket.h"
+
+bool		mv_admit_when_full = true;

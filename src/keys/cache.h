@@ -1,0 +1,85 @@
+/*
+ * The cache of keys in shared memory: what a verdict needs to know of a key,
+ * correct at commit. Changes in a transaction are made known in two steps:
+ * before the commit the places concerned are put in doubt (readers go to the
+ * tables), after it their generation grows and what was cached before is void.
+ */
+#ifndef MV_CACHE_H
+#define MV_CACHE_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "keys/keys.h"
+#include "utils/inet.h"
+#include "utils/uuid.h"
+
+#define MV_HASH_LEN		32
+#define MV_MAX_CIDRS	16		/* the table's constraints promise that no key has more */
+#define MV_SCOPES_LEN	512		/* names with a NUL behind each */
+
+typedef struct MvCidr
+{
+	unsigned char family;		/* PGSQL_AF_INET or PGSQL_AF_INET6 */
+	unsigned char bits;
+	unsigned char addr[16];
+} MvCidr;
+
+/* What is known of a key, and of its user's tier */
+typedef struct MvKey
+{
+	bool		is_user;		/* no key: a user's own limits, see mv_verdict_user */
+	pg_uuid_t	key_id;
+	pg_uuid_t	user_id;
+	char		tier[MV_TIER_LEN];
+	TimestampTz revoked_at;		/* may be to come, after a rotation; DT_NOEND = never */
+	TimestampTz expires_at;		/* DT_NOEND = never */
+	bool		needs_signature;
+	bool		by_user;		/* all keys of the user share the bucket */
+	int32		burst;
+	double		ns_per_token;
+	int64		quota[2];		/* MvPeriod; < 0 = none */
+	int			ncidrs;			/* -1 = any address */
+	MvCidr		cidrs[MV_MAX_CIDRS];
+	int			scopes_len;		/* 0 = every scope */
+	char		scopes[MV_SCOPES_LEN];
+} MvKey;
+
+/* Which place of the cache a key was read from, to note its use there */
+typedef struct MvKeySlot MvKeySlot;
+
+extern void mv_cache_init(void);
+
+/*
+ * Finds a key by the hash of its text, in the cache only. False when it isn't
+ * there, or when this transaction must not rely on the cache.
+ */
+extern bool mv_cache_find(const unsigned char hash[MV_HASH_LEN], MvKey *key, MvKeySlot **slot);
+
+/*
+ * Finds a key in the tables by a fresh snapshot, and caches it where that is
+ * sound (*slot is NULL otherwise). False when there is none.
+ */
+extern bool mv_cache_read(const unsigned char hash[MV_HASH_LEN], MvKey *key, MvKeySlot **slot);
+
+/* The same for the limits of a user who calls without a key. */
+extern bool mv_cache_find_user(const pg_uuid_t *user_id, MvKey *key);
+
+/* Notes that the key was just used; the usage worker writes it down. Cheap. */
+extern void mv_cache_note_use(MvKeySlot *slot, const MvKey *key, TimestampTz at, const inet *client_ip);
+
+/*
+ * Calls the function for each noted use of this database that isn't written
+ * down yet, and forgets it. For the usage worker.
+ */
+typedef void (*MvUseWriter) (const pg_uuid_t *key_id, TimestampTz at, const inet *client_ip, void *arg);
+extern void mv_cache_take_uses(MvUseWriter writer, void *arg);
+
+/*
+ * What every verdict depends on, such as the tiers and the roles of the host:
+ * equal values mean that nothing changed. False while a change is in doubt or
+ * is this transaction's own: then nothing may be kept.
+ */
+extern bool mv_cache_generation(uint64 *generation);
+
+#endif							/* MV_CACHE_H */

@@ -1,0 +1,45 @@
+/*
+ * Quotas: calls a day and a month of a user, counted in shared memory and
+ * written to the ledger quota_usage in batches by the usage worker. Days and
+ * months are those of UTC, by the replaceable clock.
+ */
+#ifndef MV_QUOTA_H
+#define MV_QUOTA_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+typedef enum MvPeriod
+{
+	MV_DAY,
+	MV_MONTH,
+	MV_PERIODS
+} MvPeriod;
+
+typedef struct MvQuotaAnswer
+{
+	bool		allowed;
+	MvPeriod	violated;		/* when refused */
+	int64		used[MV_PERIODS];	/* after the taking */
+	TimestampTz resets_at[MV_PERIODS];
+} MvQuotaAnswer;
+
+extern void mv_quota_init(void);
+
+/*
+ * Takes cost of both quotas, or of none. A limit below 0 means any number; the
+ * use is counted all the same. The first call of a user since its counters
+ * were last dropped reads the ledger by a fresh snapshot (AccessShareLock on
+ * quota_usage). Exact among concurrent callers. With cost 0 it only looks.
+ */
+extern void mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIODS], MvQuotaAnswer *answer);
+
+/* Gives back what was taken for a call that another limit then refused. */
+extern void mv_quota_give_back(const pg_uuid_t *user_id, int64 cost);
+
+/* Writes what has changed of this database to the ledger. In the usage worker, in a transaction. */
+extern void mv_quota_flush(void);
+
+#endif							/* MV_QUOTA_H */
