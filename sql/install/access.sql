@@ -43,18 +43,18 @@ begin
         execute format('alter table %I enable row level security', name);
     end loop;
 
-    foreach name in array '{accounts,payments,subscriptions,tracks,generation_jobs,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
+    foreach name in array '{accounts,api_keys,payments,subscriptions,tracks,generation_jobs,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
         execute format('create policy own_rows on %I for select
             using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
     end loop;
-    foreach name in array '{tiers,event_types}'::text[] loop
+    foreach name in array '{tiers,event_types,scopes}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
     foreach name in array '{exposed_roles,installation,worker_marks}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
-    foreach name in array '{tiers,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+    foreach name in array '{tiers,scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
         execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
         execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
         execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
@@ -73,17 +73,19 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
         when 'service' then '{exposed_roles,installation,event_keys,worker_status}'::text[]
         when 'authenticated' then '{accounts,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
-        when 'anon' then '{tiers,event_types}' end,
+        when 'anon' then '{tiers,event_types,scopes}' end,
     case kind
-        when 'service' then '{tiers,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        when 'service' then '{tiers,scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
         else '{}' end,
     case kind
         when 'service' then
             '{set_tier,record_payment,record_subscription,register_event_type,row_schema,emit_event,emit_row_event,emit_state_event,
-              ensure_account,touch_updated_at,sign_webhook,verify_webhook,sending_status,address_refusal,_worker_status}'::text[]
+              ensure_account,touch_updated_at,sign_webhook,verify_webhook,sending_status,address_refusal,_worker_status,
+              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status}'::text[]
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
-              replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as}'
+              replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
+              create_api_key,rotate_api_key,revoke_api_key}'
         when 'anon' then '{current_user_id,caller_is_service,_now}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
@@ -94,7 +96,7 @@ declare
     granted record;
     relation name;
     routine regprocedure;
-    hidden constant name[] := '{secret,previous_secret,client_key}';
+    hidden constant name[] := '{secret,previous_secret,client_key,key_hash}';
 begin
     if service = authenticated or service = anon or authenticated = anon then
         raise exception 'a role can be exposed to as one kind only' using errcode = '22023';
@@ -137,10 +139,12 @@ begin
             execute format('grant execute on function %s to %s', routine, granted.role);
         end loop;
         if 'authenticated' = any (granted.kinds) then
-            execute format('grant select (%s) on webhook_endpoints to %s',
-                (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
-                  where a.attrelid = 'webhook_endpoints'::regclass and a.attnum > 0 and not a.attisdropped
-                    and a.attname <> all (hidden)), granted.role);
+            foreach relation in array '{webhook_endpoints,api_keys}'::name[] loop
+                execute format('grant select (%s) on %I to %s',
+                    (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+                      where a.attrelid = relation::regclass and a.attnum > 0 and not a.attisdropped
+                        and a.attname <> all (hidden)), relation, granted.role);
+            end loop;
         end if;
     end loop;
 end

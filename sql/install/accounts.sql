@@ -25,12 +25,16 @@ create table tiers (
     max_api_keys        int not null check (max_api_keys >= 0),
     max_webhooks        int not null check (max_webhooks >= 0),
     max_concurrent_jobs int not null check (max_concurrent_jobs >= 0),
-    is_shipped          boolean not null default false
+    is_shipped          boolean not null default false,
+    daily_quota         bigint check (daily_quota >= 0),
+    limit_by            text not null default 'key' check (limit_by in ('key', 'user'))
 );
 comment on table tiers is 'What an account may do; free, pro and enterprise are shipped and may be changed';
 comment on column tiers.burst is 'Requests that may come at once';
 comment on column tiers.refill_per_second is 'Requests a second in the long run';
 comment on column tiers.monthly_quota is 'Requests a calendar month, NULL for any number';
+comment on column tiers.daily_quota is 'Requests a day of UTC, NULL for any number';
+comment on column tiers.limit_by is 'Whether each key has a burst of its own, or all keys of a user share one';
 comment on column tiers.is_shipped is 'Still as the extension ships it; false after any change, and then part of a dump';
 
 insert into tiers values
@@ -51,7 +55,7 @@ begin
     update tiers
        set burst = new.burst, refill_per_second = new.refill_per_second, monthly_quota = new.monthly_quota,
            max_api_keys = new.max_api_keys, max_webhooks = new.max_webhooks,
-           max_concurrent_jobs = new.max_concurrent_jobs
+           max_concurrent_jobs = new.max_concurrent_jobs, daily_quota = new.daily_quota, limit_by = new.limit_by
      where name = new.name and is_shipped;
     if found then
         return null;

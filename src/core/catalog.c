@@ -86,11 +86,18 @@ mv_catalog_try(void)
 	found.attempts = get_relname_relid("webhook_attempts", found.schema);
 	found.endpoints = get_relname_relid("webhook_endpoints", found.schema);
 	found.endpoints_user_idx = get_relname_relid("webhook_endpoints_user_id_idx", found.schema);
+	found.tiers = get_relname_relid("tiers", found.schema);
+	found.tiers_pkey = get_relname_relid("tiers_pkey", found.schema);
+	found.api_keys = get_relname_relid("api_keys", found.schema);
+	found.api_keys_hash_idx = get_relname_relid("api_keys_key_hash_key", found.schema);
+	found.exposed_roles = get_relname_relid("exposed_roles", found.schema);
 
 	/* within CREATE EXTENSION not everything may be there yet */
 	if (!OidIsValid(found.accounts) || !OidIsValid(found.accounts_pkey) || !OidIsValid(found.events) || !OidIsValid(found.event_log) ||
 		!OidIsValid(found.deliveries) || !OidIsValid(found.attempts) ||
-		!OidIsValid(found.endpoints) || !OidIsValid(found.endpoints_user_idx))
+		!OidIsValid(found.endpoints) || !OidIsValid(found.endpoints_user_idx) ||
+		!OidIsValid(found.tiers) || !OidIsValid(found.tiers_pkey) || !OidIsValid(found.api_keys) ||
+		!OidIsValid(found.api_keys_hash_idx) || !OidIsValid(found.exposed_roles))
 		return NULL;
 
 	catalog = found;

@@ -24,6 +24,11 @@ typedef struct MvCatalog
 	Oid			attempts;
 	Oid			endpoints;
 	Oid			endpoints_user_idx;
+	Oid			tiers;
+	Oid			tiers_pkey;
+	Oid			api_keys;
+	Oid			api_keys_hash_idx;
+	Oid			exposed_roles;
 } MvCatalog;
 
 /* Registers the relcache callback. Called from _PG_init. */

@@ -41,6 +41,12 @@ extern void mv_bucket_init(void);
 /* musicverse.rate_limit_when_full: whether calls are admitted that there is no room to count */
 extern bool mv_admit_when_full;
 
+/* musicverse.rate_limit_shadow: limits only count what they would refuse */
+extern bool mv_rate_limit_shadow;
+
+/* No bucket takes longer than this to be full: 100 years */
+#define MV_BUCKET_MAX_NS (UINT64CONST(3155760000) * 1000000000)
+
 /* The id of a bucket of the current database. Takes no lock. */
 extern MvBucketId mv_bucket_id(MvBucketKind kind, const void *name, Size len);
 
@@ -55,7 +61,10 @@ extern void mv_bucket_take(MvBucketId id, int64 cost, int64 capacity, double ns_
 /* Gives back what a caller took whose call was then refused by another limit. */
 extern void mv_bucket_give_back(MvBucketId id, int64 cost, double ns_per_token);
 
-/* How many buckets are there at most, how many are active, and how often there was no room. */
-extern void mv_bucket_counts(int64 *room, int64 *active, int64 *no_room);
+/* Counts a call that was let through by the shadow mode. */
+extern void mv_bucket_note_shadow(void);
+
+/* How many buckets can be in use, how many are, how often there was no room, how many calls passed by the shadow mode. */
+extern void mv_bucket_counts(int64 *room, int64 *active, int64 *no_room, int64 *shadowed);
 
 #endif							/* MV_BUCKET_H */

@@ -32,7 +32,7 @@ typedef struct MvKey
 	pg_uuid_t	key_id;
 	pg_uuid_t	user_id;
 	char		tier[MV_TIER_LEN];
-	TimestampTz revoked_at;		/* may be to come, after a rotation; DT_NOEND = never */
+	TimestampTz revoked_at;		/* to come, after a rotation; DT_NOBEGIN = at once, DT_NOEND = never */
 	TimestampTz expires_at;		/* DT_NOEND = never */
 	bool		needs_signature;
 	bool		by_user;		/* all keys of the user share the bucket */
@@ -40,8 +40,8 @@ typedef struct MvKey
 	double		ns_per_token;
 	int64		quota[2];		/* MvPeriod; < 0 = none */
 	int			ncidrs;			/* -1 = any address */
-	MvCidr		cidrs[MV_MAX_CIDRS];
 	int			scopes_len;		/* 0 = every scope */
+	MvCidr		cidrs[MV_MAX_CIDRS];	/* from here on only what is used is copied */
 	char		scopes[MV_SCOPES_LEN];
 } MvKey;
 

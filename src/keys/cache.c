@@ -1,0 +1,527 @@
+/*
+ * The cache of keys. See cache.h for what it promises.
+ *
+ * An entry is written under an odd version and read without a lock: a reader
+ * copies it and believes the copy when the version was even and is the same
+ * after it. It holds the generations that its key, its user and everything had
+ * before the tables were read, and is good as long as they still have them.
+ *
+ * Generations: one for all, and of keys and of users GENERATIONS each, shared
+ * by hash. The low 16 bits of each count the transactions that are about to
+ * commit a change (in doubt), the rest grows with every end of one. An entry
+ * is made only of generations without doubt, so equality suffices.
+ *
+ * In recovery nothing tells of changes, so the cache isn't used there.
+ *
+ * Locks: none but an entry's spinlock for the note of its last use. A
+ * transaction that changed keys can't be prepared, as its end might come in
+ * another process.
+ */
+#include "postgres.h"
+
+#include <openssl/crypto.h>
+#include <sys/socket.h>
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "commands/trigger.h"
+#include "common/hashfn.h"
+#include "core/catalog.h"
+#include "core/shared.h"
+#include "fmgr.h"
+#include "keys/cache.h"
+#include "keys/load.h"
+#include "miscadmin.h"
+#include "storage/spin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(musicverse_keys_changed);
+
+#define WAYS			8
+#define GENERATIONS		4096
+#define IN_DOUBT		1
+#define ENDED			((UINT64CONST(1) << 16) - IN_DOUBT)
+#define DOUBT_MASK		UINT64CONST(0xffff)
+#define USE_INTERVAL	USECS_PER_SEC
+
+enum
+{
+	OF_ALL,
+	OF_KEY,
+	OF_USER,
+	KINDS
+};
+
+struct MvKeySlot
+{
+	pg_atomic_uint32 version;	/* odd while it is written */
+	Oid			database;
+	Oid			relation;		/* of api_keys: another one when the extension was created anew */
+	unsigned char hash[MV_HASH_LEN];
+	uint64		generation[KINDS];
+	MvKey		key;
+
+	pg_atomic_uint64 used_at;	/* TimestampTz */
+	slock_t		mutex;			/* for the note below, which outlives the entry */
+	bool		use_is_new;
+	Oid			use_database;
+	pg_uuid_t	use_key;
+	TimestampTz use_at;
+	unsigned char use_family;	/* 0 = no address */
+	unsigned char use_address[16];
+};
+
+typedef struct Cache
+{
+	pg_atomic_uint64 all;
+	pg_atomic_uint64 of_key[GENERATIONS];
+	pg_atomic_uint64 of_user[GENERATIONS];
+	uint64		nsets;
+} Cache;
+
+static int	key_cache_size = 16384;
+static Cache *cache = NULL;
+static pg_atomic_uint64 *tags;	/* WAYS a set: the first 8 bytes of the hash, 0 = free */
+static MvKeySlot *slots;
+
+/* What this transaction has changed */
+static bool pending = false;
+static bool in_doubt = false;
+static bool pending_all = false;
+static uint64 pending_key[GENERATIONS / 64];
+static uint64 pending_user[GENERATIONS / 64];
+
+static uint64
+number_of_sets(void)
+{
+	return (key_cache_size + WAYS - 1) / WAYS;
+}
+
+static Size
+cache_size(void)
+{
+	Size		size = CACHELINEALIGN(sizeof(Cache)) + PG_CACHE_LINE_SIZE;
+
+	size = add_size(size, mul_size(number_of_sets(), WAYS * sizeof(pg_atomic_uint64)));
+	return add_size(size, mul_size(number_of_sets(), WAYS * sizeof(MvKeySlot)));
+}
+
+static void
+cache_start(void *memory, LWLockPadded *locks, bool fresh)
+{
+	cache = memory;
+	tags = (pg_atomic_uint64 *) CACHELINEALIGN((char *) memory + sizeof(Cache));
+	slots = (MvKeySlot *) (tags + number_of_sets() * WAYS);
+	if (!fresh)
+		return;
+	cache->nsets = number_of_sets();
+	pg_atomic_init_u64(&cache->all, 0);
+	for (int i = 0; i < GENERATIONS; i++)
+	{
+		pg_atomic_init_u64(&cache->of_key[i], 0);
+		pg_atomic_init_u64(&cache->of_user[i], 0);
+	}
+	for (uint64 i = 0; i < cache->nsets * WAYS; i++)
+	{
+		pg_atomic_init_u64(&tags[i], 0);
+		pg_atomic_init_u32(&slots[i].version, 0);
+		pg_atomic_init_u64(&slots[i].used_at, 0);
+		SpinLockInit(&slots[i].mutex);
+	}
+}
+
+/* By bytes of the hash that tags don't hold */
+static inline int
+key_generation(const unsigned char hash[MV_HASH_LEN])
+{
+	return (hash[8] << 8 | hash[9]) % GENERATIONS;
+}
+
+static inline int
+user_generation(const pg_uuid_t *user_id)
+{
+	return hash_bytes(user_id->data, UUID_LEN) % GENERATIONS;
+}
+
+static inline uint64
+tag_of(const unsigned char hash[MV_HASH_LEN])
+{
+	uint64		tag;
+
+	memcpy(&tag, hash, sizeof(tag));
+	return tag | 1;
+}
+
+static inline uint64
+set_of(uint64 tag)
+{
+	return (uint64) (((unsigned __int128) tag * cache->nsets) >> 64);
+}
+
+static inline bool
+usable(void)
+{
+	return cache != NULL && !pending && !RecoveryInProgress();
+}
+
+/* Copies what is used of a key; what a writer leaves half done may be anything. */
+static inline void
+copy_key(MvKey *to, const MvKey *from)
+{
+	memcpy(to, from, offsetof(MvKey, cidrs));
+	if (to->ncidrs > 0)
+		memcpy(to->cidrs, from->cidrs, Min(to->ncidrs, MV_MAX_CIDRS) * sizeof(MvCidr));
+	if (to->scopes_len > 0)
+		memcpy(to->scopes, from->scopes, Min(to->scopes_len, MV_SCOPES_LEN));
+}
+
+static inline bool
+is_current(const uint64 generation[KINDS], const unsigned char hash[MV_HASH_LEN], const MvKey *key)
+{
+	return pg_atomic_read_u64(&cache->all) == generation[OF_ALL] &&
+		(key->is_user || pg_atomic_read_u64(&cache->of_key[key_generation(hash)]) == generation[OF_KEY]) &&
+		pg_atomic_read_u64(&cache->of_user[user_generation(&key->user_id)]) == generation[OF_USER];
+}
+
+/* Reads an entry; false when it is another's, out of date or being written. */
+static bool
+read_slot(MvKeySlot *slot, Oid relation, const unsigned char hash[MV_HASH_LEN], MvKey *key)
+{
+	uint32		version = pg_atomic_read_u32(&slot->version);
+	uint64		generation[KINDS];
+
+	if (version & 1)
+		return false;
+	pg_read_barrier();
+	if (slot->database != MyDatabaseId || slot->relation != relation ||
+		CRYPTO_memcmp(slot->hash, hash, MV_HASH_LEN) != 0)
+		return false;
+	memcpy(generation, slot->generation, sizeof(generation));
+	copy_key(key, &slot->key);
+	pg_read_barrier();
+	return pg_atomic_read_u32(&slot->version) == version && is_current(generation, hash, key);
+}
+
+bool
+mv_cache_find(const unsigned char hash[MV_HASH_LEN], MvKey *key, MvKeySlot **slot)
+{
+	Oid			relation;
+	uint64		tag;
+	uint64		first;
+
+	if (!usable())
+		return false;
+	relation = mv_catalog()->api_keys;
+	tag = tag_of(hash);
+	first = set_of(tag) * WAYS;
+	for (uint64 i = first; i < first + WAYS; i++)
+		if (pg_atomic_read_u64(&tags[i]) == tag && read_slot(&slots[i], relation, hash, key))
+		{
+			*slot = &slots[i];
+			return true;
+		}
+	return false;
+}
+
+/* The entry to write: the same key's, a free one, or the one longest unused. */
+static uint64
+choose(uint64 tag)
+{
+	uint64		first = set_of(tag) * WAYS;
+	uint64		best = first;
+	uint64		oldest = PG_UINT64_MAX;
+
+	for (uint64 i = first; i < first + WAYS; i++)
+	{
+		uint64		held = pg_atomic_read_u64(&tags[i]);
+		uint64		used = held == 0 ? 0 : pg_atomic_read_u64(&slots[i].used_at);
+
+		if (held == tag)
+			return i;
+		if (used < oldest)
+		{
+			oldest = used;
+			best = i;
+		}
+	}
+	return best;
+}
+
+static MvKeySlot *
+write_slot(const unsigned char hash[MV_HASH_LEN], const uint64 generation[KINDS], const MvKey *key)
+{
+	Oid			relation = mv_catalog()->api_keys;
+	uint64		tag = tag_of(hash);
+	uint64		i = choose(tag);
+	MvKeySlot  *slot = &slots[i];
+	uint32		version = pg_atomic_read_u32(&slot->version);
+
+	if ((version & 1) || !pg_atomic_compare_exchange_u32(&slot->version, &version, version + 1))
+		return NULL;
+	slot->database = MyDatabaseId;
+	slot->relation = relation;
+	memcpy(slot->hash, hash, MV_HASH_LEN);
+	memcpy(slot->generation, generation, sizeof(slot->generation));
+	copy_key(&slot->key, key);
+	pg_atomic_write_u64(&slot->used_at, 0);
+	pg_atomic_write_u64(&tags[i], tag);
+	pg_write_barrier();
+	pg_atomic_write_u32(&slot->version, version + 2);
+	return slot;
+}
+
+static bool
+doubtful(const uint64 generation[KINDS])
+{
+	return ((generation[OF_ALL] | generation[OF_KEY] | generation[OF_USER]) & DOUBT_MASK) != 0;
+}
+
+/* Reads the limits, after the generation on which they depend, and caches what is sound. */
+static MvKeySlot *
+complete(const unsigned char hash[MV_HASH_LEN], uint64 generation[KINDS], bool may_cache, MvKey *key)
+{
+	if (may_cache)
+	{
+		generation[OF_USER] = pg_atomic_read_u64(&cache->of_user[user_generation(&key->user_id)]);
+		pg_memory_barrier();
+	}
+	mv_load_limits(&key->user_id, key);
+	if (!may_cache || doubtful(generation))
+		return NULL;
+	return write_slot(hash, generation, key);
+}
+
+bool
+mv_cache_read(const unsigned char hash[MV_HASH_LEN], MvKey *key, MvKeySlot **slot)
+{
+	uint64		generation[KINDS] = {0};
+	bool		may_cache = usable();
+
+	*slot = NULL;
+	if (may_cache)
+	{
+		generation[OF_ALL] = pg_atomic_read_u64(&cache->all);
+		generation[OF_KEY] = pg_atomic_read_u64(&cache->of_key[key_generation(hash)]);
+		pg_memory_barrier();
+	}
+	if (!mv_load_key(hash, key))
+		return false;
+	*slot = complete(hash, generation, may_cache, key);
+	return true;
+}
+
+bool
+mv_cache_find_user(const pg_uuid_t *user_id, MvKey *key)
+{
+	unsigned char name[MV_HASH_LEN] = {0};
+	uint64		generation[KINDS] = {0};
+	bool		may_cache = usable();
+	MvKeySlot  *slot;
+
+	/* no hash has that many zeros */
+	memcpy(name, user_id->data, UUID_LEN);
+	if (mv_cache_find(name, key, &slot))
+		return true;
+	if (may_cache)
+	{
+		generation[OF_ALL] = pg_atomic_read_u64(&cache->all);
+		pg_memory_barrier();
+	}
+	memset(key, 0, offsetof(MvKey, cidrs));
+	key->is_user = true;
+	key->user_id = *user_id;
+	key->revoked_at = key->expires_at = DT_NOEND;
+	key->ncidrs = -1;
+	complete(name, generation, may_cache, key);
+	return true;
+}
+
+void
+mv_cache_note_use(MvKeySlot *slot, const MvKey *key, TimestampTz at, const inet *client_ip)
+{
+	uint64		last;
+
+	if (slot == NULL)
+		return;
+	last = pg_atomic_read_u64(&slot->used_at);
+	if ((uint64) at - last < USE_INTERVAL ||
+		!pg_atomic_compare_exchange_u64(&slot->used_at, &last, (uint64) at))
+		return;
+	SpinLockAcquire(&slot->mutex);
+	slot->use_is_new = true;
+	slot->use_database = MyDatabaseId;
+	slot->use_key = key->key_id;
+	slot->use_at = at;
+	slot->use_family = 0;
+	if (client_ip != NULL)
+	{
+		slot->use_family = ip_family(client_ip);
+		memcpy(slot->use_address, ip_addr(client_ip), ip_addrsize(client_ip));
+	}
+	SpinLockRelease(&slot->mutex);
+}
+
+void
+mv_cache_take_uses(MvUseWriter writer, void *arg)
+{
+	for (uint64 i = 0; cache != NULL && i < cache->nsets * WAYS; i++)
+	{
+		MvKeySlot  *slot = &slots[i];
+		union
+		{
+			inet		inet;
+			char		room[VARHDRSZ + sizeof(inet_struct)];
+		}			address;
+		pg_uuid_t	key_id;
+		TimestampTz at;
+		unsigned char family;
+
+		if (!slot->use_is_new || slot->use_database != MyDatabaseId)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		key_id = slot->use_key;
+		at = slot->use_at;
+		family = slot->use_family;
+		memcpy(ip_addr(&address.inet), slot->use_address, sizeof(slot->use_address));
+		slot->use_is_new = false;
+		SpinLockRelease(&slot->mutex);
+
+		if (family != 0)
+		{
+			ip_family(&address.inet) = family;
+			ip_bits(&address.inet) = ip_maxbits(&address.inet);
+			SET_INET_VARSIZE(&address.inet);
+		}
+		writer(&key_id, at, family != 0 ? &address.inet : NULL, arg);
+	}
+}
+
+bool
+mv_cache_generation(uint64 *generation)
+{
+	if (!usable())
+		return false;
+	*generation = pg_atomic_read_u64(&cache->all);
+	pg_memory_barrier();
+	return (*generation & DOUBT_MASK) == 0;
+}
+
+static void
+add_to_marked(const uint64 *marks, pg_atomic_uint64 *generations, uint64 value)
+{
+	for (int w = 0; w < GENERATIONS / 64; w++)
+		for (uint64 left = marks[w]; left != 0; left &= left - 1)
+			pg_atomic_fetch_add_u64(&generations[w * 64 + pg_rightmost_one_pos64(left)], value);
+}
+
+static void
+add_to_pending(uint64 value)
+{
+	if (pending_all)
+		pg_atomic_fetch_add_u64(&cache->all, value);
+	add_to_marked(pending_key, cache->of_key, value);
+	add_to_marked(pending_user, cache->of_user, value);
+}
+
+static void
+xact_callback(XactEvent event, void *arg)
+{
+	if (!pending)
+		return;
+	switch (event)
+	{
+		case XACT_EVENT_PRE_COMMIT:
+			if (cache != NULL)
+			{
+				add_to_pending(IN_DOUBT);
+				in_doubt = true;
+			}
+			break;
+		case XACT_EVENT_PRE_PREPARE:
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("cannot prepare a transaction that changed API keys, tiers or accounts' tiers"),
+					 errhint("Commit it in one phase.")));
+			break;
+		case XACT_EVENT_COMMIT:
+		case XACT_EVENT_ABORT:
+			if (in_doubt)
+				add_to_pending(ENDED);
+			pending = in_doubt = pending_all = false;
+			memset(pending_key, 0, sizeof(pending_key));
+			memset(pending_user, 0, sizeof(pending_user));
+			break;
+		default:
+			break;
+	}
+}
+
+/* Marks the key or the user of a row that was or is there. */
+static void
+note_row(HeapTuple tuple, TupleDesc desc, bool of_key)
+{
+	bool		isnull;
+	Datum		value = heap_getattr(tuple, mv_attnum(desc, of_key ? "key_hash" : "user_id"), desc, &isnull);
+	int			place;
+
+	if (isnull)
+		return;
+	if (of_key)
+	{
+		unsigned char hash[MV_HASH_LEN] = {0};
+		text	   *hex = DatumGetTextPP(value);
+
+		if (VARSIZE_ANY_EXHDR(hex) != 2 * MV_HASH_LEN)
+			return;
+		hex_decode(VARDATA_ANY(hex), 2 * MV_HASH_LEN, (char *) hash);
+		place = key_generation(hash);
+		pending_key[place / 64] |= UINT64CONST(1) << place % 64;
+	}
+	else
+	{
+		place = user_generation(DatumGetUUIDP(value));
+		pending_user[place / 64] |= UINT64CONST(1) << place % 64;
+	}
+}
+
+/* The trigger on all that verdicts depend on; its argument: key, user or all. */
+Datum
+musicverse_keys_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *data = (TriggerData *) fcinfo->context;
+	TupleDesc	desc;
+	bool		of_key;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || data->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("_keys_changed() is a trigger function")));
+	pending = true;
+	if (!TRIGGER_FIRED_FOR_ROW(data->tg_event) || strcmp(data->tg_trigger->tgargs[0], "all") == 0)
+		pending_all = true;
+	else
+	{
+		desc = RelationGetDescr(data->tg_relation);
+		of_key = strcmp(data->tg_trigger->tgargs[0], "key") == 0;
+		note_row(data->tg_trigtuple, desc, of_key);
+		if (TRIGGER_FIRED_BY_UPDATE(data->tg_event))
+			note_row(data->tg_newtuple, desc, of_key);
+	}
+	return PointerGetDatum(NULL);
+}
+
+void
+mv_cache_init(void)
+{
+	static const MvSharedPart part = {"musicverse keys", 0, cache_size, cache_start};
+
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("musicverse.key_cache_size", "API keys and users that are kept in shared memory.",
+								"Others are read from the tables at each call. Each takes 1.1 kB.",
+								&key_cache_size, 16384, 64, 16 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	RegisterXactCallback(xact_callback, NULL);
+	mv_shared_add(&part);
+}

@@ -1,0 +1,138 @@
+/*
+ * Makes, checks and hashes the text of keys. See key_text.h.
+ */
+#include "postgres.h"
+
+#include <openssl/evp.h>
+
+#include "access/htup_details.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "keys/key_text.h"
+#include "utils/builtins.h"
+#include "utils/pg_crc.h"
+
+PG_FUNCTION_INFO_V1(musicverse_new_api_key);
+PG_FUNCTION_INFO_V1(musicverse_api_key_hash);
+
+static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+static inline bool
+is_base62(unsigned char c)
+{
+	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+}
+
+/* CRC-32 as zlib has it, most significant digit first */
+static void
+checksum(const char *random, char sum[MV_KEY_SUM_LEN])
+{
+	pg_crc32	crc;
+
+	INIT_TRADITIONAL_CRC32(crc);
+	COMP_TRADITIONAL_CRC32(crc, random, MV_KEY_RANDOM_LEN);
+	FIN_TRADITIONAL_CRC32(crc);
+	for (int i = MV_KEY_SUM_LEN - 1; i >= 0; i--)
+	{
+		sum[i] = base62[crc % 62];
+		crc /= 62;
+	}
+}
+
+bool
+mv_key_is_formed(const char *key, int len)
+{
+	char		sum[MV_KEY_SUM_LEN];
+
+	if (len != MV_KEY_LEN || memcmp(key, MV_KEY_PREFIX, MV_KEY_PREFIX_LEN) != 0)
+		return false;
+	for (int i = MV_KEY_PREFIX_LEN; i < MV_KEY_LEN; i++)
+		if (!is_base62(key[i]))
+			return false;
+	checksum(key + MV_KEY_PREFIX_LEN, sum);
+	return memcmp(key + MV_KEY_PREFIX_LEN + MV_KEY_RANDOM_LEN, sum, MV_KEY_SUM_LEN) == 0;
+}
+
+/* The context and the algorithm are kept: looking them up costs more than the hashing. */
+void
+mv_key_hash(const char *key, int len, unsigned char hash[MV_HASH_LEN])
+{
+	static EVP_MD_CTX *context = NULL;
+
+	if (context == NULL)
+	{
+		EVP_MD_CTX *made = EVP_MD_CTX_new();
+
+		if (made == NULL || EVP_DigestInit_ex(made, EVP_sha256(), NULL) != 1)
+		{
+			EVP_MD_CTX_free(made);
+			ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not set up SHA-256")));
+		}
+		context = made;
+	}
+	if (EVP_DigestInit_ex(context, NULL, NULL) != 1 ||
+		EVP_DigestUpdate(context, key, len) != 1 ||
+		EVP_DigestFinal_ex(context, hash, NULL) != 1)
+		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute SHA-256")));
+}
+
+/* Characters drawn evenly: bytes above the largest multiple of 62 are thrown away. */
+static void
+draw(char *random)
+{
+	int			n = 0;
+
+	while (n < MV_KEY_RANDOM_LEN)
+	{
+		unsigned char bytes[2 * MV_KEY_RANDOM_LEN];
+
+		if (!pg_strong_random(bytes, sizeof(bytes)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INTERNAL_ERROR),
+					 errmsg("could not draw random numbers")));
+		for (int i = 0; i < sizeof(bytes) && n < MV_KEY_RANDOM_LEN; i++)
+			if (bytes[i] < 62 * 4)
+				random[n++] = base62[bytes[i] % 62];
+	}
+}
+
+static text *
+hash_text(const char *key, int len)
+{
+	unsigned char hash[MV_HASH_LEN];
+	char		hex[2 * MV_HASH_LEN];
+
+	mv_key_hash(key, len, hash);
+	hex_encode((char *) hash, MV_HASH_LEN, hex);
+	return cstring_to_text_with_len(hex, sizeof(hex));
+}
+
+/* _new_api_key(OUT key text, OUT key_hash text) */
+Datum
+musicverse_new_api_key(PG_FUNCTION_ARGS)
+{
+	char		key[MV_KEY_LEN];
+	TupleDesc	desc;
+	Datum		values[2];
+	bool		nulls[2] = {false, false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	memcpy(key, MV_KEY_PREFIX, MV_KEY_PREFIX_LEN);
+	draw(key + MV_KEY_PREFIX_LEN);
+	checksum(key + MV_KEY_PREFIX_LEN, key + MV_KEY_PREFIX_LEN + MV_KEY_RANDOM_LEN);
+	values[0] = PointerGetDatum(cstring_to_text_with_len(key, MV_KEY_LEN));
+	values[1] = PointerGetDatum(hash_text(key, MV_KEY_LEN));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+/* _api_key_hash(key text): NULL for what is no key */
+Datum
+musicverse_api_key_hash(PG_FUNCTION_ARGS)
+{
+	text	   *key = PG_GETARG_TEXT_PP(0);
+
+	if (!mv_key_is_formed(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)))
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(hash_text(VARDATA_ANY(key), VARSIZE_ANY_EXHDR(key)));
+}
