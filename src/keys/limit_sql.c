@@ -60,11 +60,15 @@ mv_ns_per_token(Numeric per_second, int64 capacity)
 	double		ns = mv_ns_per_token_safe(per_second, capacity);
 
 	if (ns <= 0)
+	{
+		char	   *rate = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(per_second)));
+
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a refill of %s per second is out of range for a capacity of " INT64_FORMAT,
-						DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(per_second))), capacity),
+						strlen(rate) <= 40 ? rate : numeric_out_sci(per_second, 3), capacity),
 				 errhint("It must be greater than 0, and fill the bucket within 100 years.")));
+	}
 	return ns;
 }
 

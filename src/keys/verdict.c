@@ -135,13 +135,21 @@ report_quota(MvVerdict *verdict, const int64 limits[MV_PERIODS], const MvQuotaAn
 	}
 }
 
+/* Whose bucket it is, with its limits: after a change of tier a new one begins, as large as the new tier has it. */
+typedef struct BucketName
+{
+	pg_uuid_t	owner;
+	double		ns_per_token;
+	int64		burst;
+} BucketName;
+
 /* The limits of a key or a user, the last thing that is asked. */
 static void
 take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 {
 	bool		by_user = key->is_user || key->by_user;
-	MvBucketId	id = mv_bucket_id(by_user ? MV_BUCKET_USER : MV_BUCKET_KEY,
-								  by_user ? &key->user_id : &key->key_id, UUID_LEN);
+	BucketName	name = {by_user ? key->user_id : key->key_id, key->ns_per_token, key->burst};
+	MvBucketId	id = mv_bucket_id(by_user ? MV_BUCKET_USER : MV_BUCKET_KEY, &name, sizeof(name));
 	MvBucketAnswer bucket;
 	MvQuotaAnswer quota;
 
