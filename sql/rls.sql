@@ -30,6 +30,7 @@ begin
     insert into ids values ('job', owner, made);
     insert into ids values ('payment', owner, musicverse.record_payment(account, 'rls_' || owner, 1, 'EUR', 'succeeded', owner)),
                            ('subscription', owner, musicverse.record_subscription(account, 'rls_' || owner, 'pro', 'active'));
+    insert into ids values ('key', owner, (musicverse.create_api_key(account, owner)).id);
     insert into ids values ('event', owner, musicverse.emit_event(account, 'track.created', jsonb_build_object('title', owner), owner));
     insert into musicverse.events values (old_event, account, 'track.created', '2001-01-01 12:00Z', owner);
     insert into musicverse.event_log values (musicverse._next_number(), account, old_event);

@@ -96,6 +96,8 @@ select is_empty($$
         ('webhook_deliveries', '{id,webhook_id,event_type,payload,response_status,response_body,attempt_count,delivered_at,created_at,event_id,user_id,status,next_attempt_at,last_error,duration_ms}'),
         ('tracks', '{id,user_id,title,style,prompt,duration,audio_url,cover_url,metadata,isrc,created_at,updated_at,deleted_at}'),
         ('generation_jobs', '{id,user_id,prompt,style,duration,params,status,progress,track_id,error,created_at,started_at,finished_at}'),
+        ('api_keys', '{id,user_id,key_hash,key_prefix,name,scopes,last_used_at,expires_at,created_at,revoked_at,allowed_cidrs,rotated_from}'),
+        ('scopes', '{name,description}'),
         ('tiers', '{name,burst,refill_per_second,monthly_quota,max_api_keys,max_webhooks,max_concurrent_jobs}'),
         ('accounts', '{user_id,tier,created_at}'), ('event_types', '{name,description,example,schema}')) v(r, columns), unnest(v.columns) c
      where not exists (select from pg_attribute a where a.attrelid = ('musicverse.' || r)::regclass and a.attname = c)
