@@ -43,7 +43,7 @@ begin
         execute format('alter table %I enable row level security', name);
     end loop;
 
-    foreach name in array '{accounts,api_keys,payments,subscriptions,tracks,generation_jobs,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
+    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
         execute format('create policy own_rows on %I for select
             using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
     end loop;
@@ -71,8 +71,8 @@ create policy own_rows on webhook_state for select
 create function _exposed(kind text, out readable text[], out writable text[], out callable text[]) returns record
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
-        when 'service' then '{exposed_roles,installation,event_keys,worker_status}'::text[]
-        when 'authenticated' then '{accounts,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
+        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status}'::text[]
+        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
         when 'anon' then '{tiers,event_types,scopes}' end,
     case kind
         when 'service' then '{tiers,scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
@@ -81,12 +81,12 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         when 'service' then
             '{set_tier,record_payment,record_subscription,register_event_type,row_schema,emit_event,emit_row_event,emit_state_event,
               ensure_account,touch_updated_at,sign_webhook,verify_webhook,sending_status,address_refusal,_worker_status,
-              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status}'::text[]
+              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status,record_usage,flush_usage,_usage_status}'::text[]
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
-              create_api_key,rotate_api_key,revoke_api_key}'
-        when 'anon' then '{current_user_id,caller_is_service,_now}' end
+              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top}'
+        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
 

@@ -91,13 +91,16 @@ mv_catalog_try(void)
 	found.api_keys = get_relname_relid("api_keys", found.schema);
 	found.api_keys_hash_idx = get_relname_relid("api_keys_key_hash_key", found.schema);
 	found.exposed_roles = get_relname_relid("exposed_roles", found.schema);
+	found.quota_usage = get_relname_relid("quota_usage", found.schema);
+	found.quota_usage_pkey = get_relname_relid("quota_usage_pkey", found.schema);
 
 	/* within CREATE EXTENSION not everything may be there yet */
 	if (!OidIsValid(found.accounts) || !OidIsValid(found.accounts_pkey) || !OidIsValid(found.events) || !OidIsValid(found.event_log) ||
 		!OidIsValid(found.deliveries) || !OidIsValid(found.attempts) ||
 		!OidIsValid(found.endpoints) || !OidIsValid(found.endpoints_user_idx) ||
 		!OidIsValid(found.tiers) || !OidIsValid(found.tiers_pkey) || !OidIsValid(found.api_keys) ||
-		!OidIsValid(found.api_keys_hash_idx) || !OidIsValid(found.exposed_roles))
+		!OidIsValid(found.api_keys_hash_idx) || !OidIsValid(found.exposed_roles) ||
+		!OidIsValid(found.quota_usage) || !OidIsValid(found.quota_usage_pkey))
 		return NULL;
 
 	catalog = found;

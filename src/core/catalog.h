@@ -29,6 +29,8 @@ typedef struct MvCatalog
 	Oid			api_keys;
 	Oid			api_keys_hash_idx;
 	Oid			exposed_roles;
+	Oid			quota_usage;
+	Oid			quota_usage_pkey;
 } MvCatalog;
 
 /* Registers the relcache callback. Called from _PG_init. */

@@ -39,7 +39,18 @@ extern void mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limi
 /* Gives back what was taken for a call that another limit then refused. */
 extern void mv_quota_give_back(const pg_uuid_t *user_id, int64 cost);
 
-/* Writes what has changed of this database to the ledger. In the usage worker, in a transaction. */
+/* How many users can be counted at once, how many are, and how often there was no room. */
+extern void mv_quota_counts(int64 *room, int64 *entries_used, int64 *no_room);
+
+/*
+ * For the usage worker. Gathers a batch of what the ledger doesn't have yet,
+ * from the beginning or from where the last one ended; false when there is no
+ * more. Then, in a transaction, mv_quota_flush() writes the batch, and after
+ * its commit mv_quota_flushed() marks it as written. Of a user without an
+ * account nothing is written.
+ */
+extern bool mv_quota_gather(bool first);
 extern void mv_quota_flush(void);
+extern void mv_quota_flushed(void);
 
 #endif							/* MV_QUOTA_H */

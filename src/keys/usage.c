@@ -1,22 +1,434 @@
 /*
- * Usage counted in shared memory. See usage.h.
+ * Usage counted in shared memory. See usage.h and usage_int.h.
+ *
+ * An entry is one minute of one operation of a key with one class of status,
+ * in one of the sets of WAYS places that its key's hash says. Counting takes
+ * the partition's lock shared and adds atomically; putting an entry in and
+ * taking it out for the tables take it exclusively. When a set is full the
+ * call is counted as dropped, with nothing else.
+ *
+ * What the worker has not taken is kept over a clean restart by the state
+ * file. After a crash it is lost, as what was taken and written meanwhile
+ * can't be told from it.
+ *
+ * Locks: a partition's, and that of the entry of a database's worker, each
+ * for a few memory accesses and never two of them.
  */
 #include "postgres.h"
 
+#include <math.h>
+
+#include "access/xlog.h"
+#include "common/hashfn.h"
+#include "core/clock.h"
+#include "core/shared.h"
+#include "core/state.h"
 #include "keys/usage.h"
+#include "keys/usage_int.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/timestamp.h"
+
+#define WAYS		8
+#define PARTITIONS	64
+#define FIRST_BUCKET_US 50.0
+
+typedef struct UsageEntry
+{
+	UsageKey	key;
+	pg_atomic_uint64 counter[USAGE_COUNTERS];
+	pg_atomic_uint32 histogram[USAGE_HISTOGRAM];
+} UsageEntry;
+
+/* Of the worker of one database */
+typedef struct WorkerState
+{
+	Oid			database;
+	int64		flushed_rows;
+	TimestampTz flushed_at;
+	int64		flushes;
+	int64		wanted;
+	char		error[160];
+	TimestampTz error_at;
+} WorkerState;
+
+typedef struct Usages
+{
+	uint64		nsets;
+	pg_atomic_uint64 dropped;
+	WorkerState worker[MV_MAX_DATABASES];
+} Usages;
 
 int			mv_usage_flush_interval = 10000;
+bool		mv_count_verifications = true;
 
-void
-mv_usage_init(void)
+static int	usage_entries = 16384;
+static Usages *usages = NULL;
+static UsageEntry *entries;
+static LWLockPadded *locks;		/* PARTITIONS, then that of the workers' states */
+
+static uint64
+number_of_sets(void)
 {
-	DefineCustomIntVariable("musicverse.usage_flush_interval",
-							"How often usage and quotas are written to the tables, and limits to the state file.",
-							NULL, &mv_usage_flush_interval, 10000, 100, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	return (uint64) usage_entries * 5 / 4 / WAYS + 1;
+}
+
+static Size
+usages_size(void)
+{
+	return add_size(MAXALIGN(sizeof(Usages)), mul_size(number_of_sets() * WAYS, sizeof(UsageEntry)));
+}
+
+static void
+usages_start(void *memory, LWLockPadded *tranche, bool fresh)
+{
+	usages = memory;
+	entries = (UsageEntry *) ((char *) memory + MAXALIGN(sizeof(Usages)));
+	locks = tranche;
+	if (!fresh)
+		return;
+	usages->nsets = number_of_sets();
+	pg_atomic_init_u64(&usages->dropped, 0);
+	for (uint64 i = 0; i < usages->nsets * WAYS; i++)
+	{
+		for (int c = 0; c < USAGE_COUNTERS; c++)
+			pg_atomic_init_u64(&entries[i].counter[c], 0);
+		for (int b = 0; b < USAGE_HISTOGRAM; b++)
+			pg_atomic_init_u32(&entries[i].histogram[b], 0);
+	}
+}
+
+double
+usage_bucket_end(int bucket)
+{
+	return FIRST_BUCKET_US * exp2(bucket / 3.0);
+}
+
+int
+usage_bucket(int64 duration_us)
+{
+	int			bucket;
+
+	if (duration_us < FIRST_BUCKET_US)
+		return 0;
+	bucket = 1 + (int) (3 * log2(duration_us / FIRST_BUCKET_US));
+	return Min(bucket, USAGE_HISTOGRAM - 1);
+}
+
+static inline uint64
+set_of(const UsageKey *key)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) key, sizeof(UsageKey), 0);
+
+	return (uint64) (((unsigned __int128) hash * usages->nsets) >> 64);
+}
+
+static inline LWLock *
+lock_of(uint64 set)
+{
+	return &locks[set % PARTITIONS].lock;
+}
+
+static inline UsageEntry *
+find(uint64 set, const UsageKey *key)
+{
+	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
+		if (entry->key.minute == key->minute && memcmp(&entry->key, key, sizeof(UsageKey)) == 0)
+			return entry;
+	return NULL;
+}
+
+/* A free place for the key, whose partition is locked; or NULL. */
+static UsageEntry *
+put_in(uint64 set, const UsageKey *key)
+{
+	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
+		if (!OidIsValid(entry->key.database))
+		{
+			entry->key = *key;
+			return entry;
+		}
+	return NULL;
+}
+
+static inline void
+add(UsageEntry *entry, UsageCounter counter, int64 n)
+{
+	if (n > 0)
+		pg_atomic_fetch_add_u64(&entry->counter[counter], n);
+}
+
+static void
+count(UsageEntry *entry, const MvUsage *usage)
+{
+	add(entry, USAGE_CALLS, 1);
+	add(entry, USAGE_ERRORS, usage->status >= 400);
+	add(entry, USAGE_REFUSED, usage->refused);
+	add(entry, USAGE_SHADOWED, usage->shadow);
+	add(entry, USAGE_BYTES_IN, usage->bytes_in);
+	add(entry, USAGE_BYTES_OUT, usage->bytes_out);
+	if (usage->duration_us >= 0)
+	{
+		add(entry, USAGE_DURATION, usage->duration_us);
+		pg_atomic_fetch_add_u32(&entry->histogram[usage_bucket(usage->duration_us)], 1);
+	}
+}
+
+static void
+make_key(UsageKey *key, const MvUsage *usage)
+{
+	int			len = usage->operation_len;
+
+	memset(key, 0, sizeof(*key));
+	key->minute = (mv_now() + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / USECS_PER_MINUTE;
+	key->database = MyDatabaseId;
+	key->status_class = Min(Max(usage->status / 100, 1), 5);
+	if (usage->key_id != NULL)
+		key->key_id = *usage->key_id;
+	if (usage->user_id != NULL)
+		key->user_id = *usage->user_id;
+	if (len >= MV_OPERATION_LEN)
+		len = pg_mbcliplen(usage->operation, len, MV_OPERATION_LEN - 1);
+	memcpy(key->operation, usage->operation, len);
 }
 
 void
 mv_usage_record(const MvUsage *usage)
 {
+	UsageKey	key;
+	UsageEntry *entry;
+	uint64		set;
+
+	if (usages == NULL || RecoveryInProgress())
+		return;
+	make_key(&key, usage);
+	set = set_of(&key);
+
+	LWLockAcquire(lock_of(set), LW_SHARED);
+	entry = find(set, &key);
+	if (entry != NULL)
+		count(entry, usage);
+	LWLockRelease(lock_of(set));
+	if (entry != NULL)
+		return;
+
+	LWLockAcquire(lock_of(set), LW_EXCLUSIVE);
+	entry = find(set, &key);
+	if (entry == NULL)
+		entry = put_in(set, &key);
+	if (entry != NULL)
+		count(entry, usage);
+	else
+		pg_atomic_fetch_add_u64(&usages->dropped, 1);
+	LWLockRelease(lock_of(set));
+}
+
+/* Reads an entry and frees it. Its partition is locked. */
+static void
+take_out(UsageEntry *entry, UsageRow *row)
+{
+	row->key = entry->key;
+	for (int c = 0; c < USAGE_COUNTERS; c++)
+	{
+		row->counter[c] = pg_atomic_read_u64(&entry->counter[c]);
+		pg_atomic_write_u64(&entry->counter[c], 0);
+	}
+	for (int b = 0; b < USAGE_HISTOGRAM; b++)
+	{
+		row->histogram[b] = pg_atomic_read_u32(&entry->histogram[b]);
+		pg_atomic_write_u32(&entry->histogram[b], 0);
+	}
+	memset(&entry->key, 0, sizeof(entry->key));
+}
+
+int
+usage_take(UsageRow *rows, int n, uint64 *from)
+{
+	int			taken = 0;
+
+	for (; *from < usages->nsets && taken + WAYS <= n; (*from)++)
+	{
+		UsageEntry *set = &entries[*from * WAYS];
+		bool		any = false;
+
+		/* an entry that is put in meanwhile is found next time */
+		for (int i = 0; i < WAYS; i++)
+			any |= set[i].key.database == MyDatabaseId;
+		if (!any)
+			continue;
+		LWLockAcquire(lock_of(*from), LW_EXCLUSIVE);
+		for (int i = 0; i < WAYS; i++)
+			if (set[i].key.database == MyDatabaseId)
+				take_out(&set[i], &rows[taken++]);
+		LWLockRelease(lock_of(*from));
+	}
+	return taken;
+}
+
+/* Adds to the entry of the row's key. In the postmaster nobody else lives, and no lock can be taken. */
+static bool
+add_row(const UsageRow *row, bool alone)
+{
+	uint64		set = set_of(&row->key);
+	UsageEntry *entry;
+
+	if (!alone)
+		LWLockAcquire(lock_of(set), LW_EXCLUSIVE);
+	entry = find(set, &row->key);
+	if (entry == NULL)
+		entry = put_in(set, &row->key);
+	for (int c = 0; entry != NULL && c < USAGE_COUNTERS; c++)
+		add(entry, c, row->counter[c]);
+	for (int b = 0; entry != NULL && b < USAGE_HISTOGRAM; b++)
+		pg_atomic_fetch_add_u32(&entry->histogram[b], row->histogram[b]);
+	if (!alone)
+		LWLockRelease(lock_of(set));
+	if (entry == NULL)
+		pg_atomic_fetch_add_u64(&usages->dropped, row->counter[USAGE_CALLS]);
+	return entry != NULL;
+}
+
+bool
+usage_put_back(const UsageRow *row)
+{
+	return add_row(row, false);
+}
+
+/* The state of the worker of this database, whose lock is held; made when it isn't there. */
+static WorkerState *
+my_state(void)
+{
+	WorkerState *free = NULL;
+
+	for (int i = 0; i < MV_MAX_DATABASES; i++)
+	{
+		if (usages->worker[i].database == MyDatabaseId)
+			return &usages->worker[i];
+		if (free == NULL && !OidIsValid(usages->worker[i].database))
+			free = &usages->worker[i];
+	}
+	if (free == NULL)
+		free = &usages->worker[0];
+	memset(free, 0, sizeof(*free));
+	free->database = MyDatabaseId;
+	return free;
+}
+
+void
+usage_counts(UsageCounts *counts)
+{
+	LWLock	   *lock = &locks[PARTITIONS].lock;
+	WorkerState *state;
+
+	counts->room = usage_entries;
+	counts->entries = 0;
+	for (uint64 i = 0; i < usages->nsets * WAYS; i++)
+		if (OidIsValid(entries[i].key.database))
+			counts->entries++;
+	counts->dropped = pg_atomic_read_u64(&usages->dropped);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	state = my_state();
+	counts->flushed_rows = state->flushed_rows;
+	counts->flushed_at = state->flushed_at;
+	counts->flushes = state->flushes;
+	counts->wanted = state->wanted;
+	memcpy(counts->error, state->error, sizeof(counts->error));
+	counts->error_at = state->error_at;
+	LWLockRelease(lock);
+}
+
+void
+usage_note_flush(int64 rows, int64 upto)
+{
+	LWLock	   *lock = &locks[PARTITIONS].lock;
+	WorkerState *state;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	state = my_state();
+	state->flushed_rows += rows;
+	if (upto >= 0)
+	{
+		state->flushed_at = mv_now();
+		state->flushes = Max(state->flushes, upto);
+	}
+	LWLockRelease(lock);
+}
+
+void
+usage_note_error(const char *message)
+{
+	LWLock	   *lock = &locks[PARTITIONS].lock;
+	WorkerState *state;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	state = my_state();
+	strlcpy(state->error, message, sizeof(state->error));
+	state->error_at = mv_now();
+	LWLockRelease(lock);
+}
+
+int64
+usage_want_flush(void)
+{
+	LWLock	   *lock = &locks[PARTITIONS].lock;
+	int64		number;
+
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	number = ++my_state()->wanted;
+	LWLockRelease(lock);
+	return number;
+}
+
+static void
+save_usage(StringInfo out)
+{
+	for (uint64 i = 0; i < usages->nsets * WAYS; i++)
+	{
+		UsageRow	row = {0};
+
+		if (!OidIsValid(entries[i].key.database))
+			continue;
+		row.key = entries[i].key;
+		for (int c = 0; c < USAGE_COUNTERS; c++)
+			row.counter[c] = pg_atomic_read_u64(&entries[i].counter[c]);
+		for (int b = 0; b < USAGE_HISTOGRAM; b++)
+			row.histogram[b] = pg_atomic_read_u32(&entries[i].histogram[b]);
+		appendBinaryStringInfo(out, (char *) &row, sizeof(row));
+	}
+}
+
+static void
+load_usage(const char *data, Size len, int64 age_us, bool clean)
+{
+	for (Size at = 0; clean && at + sizeof(UsageRow) <= len; at += sizeof(UsageRow))
+	{
+		UsageRow	row;
+
+		memcpy(&row, data + at, sizeof(row));
+		row.key.operation[MV_OPERATION_LEN - 1] = '\0';
+		if (OidIsValid(row.key.database))
+			add_row(&row, true);
+	}
+}
+
+void
+mv_usage_init(void)
+{
+	static const MvSharedPart part = {"musicverse usage", PARTITIONS + 1, usages_size, usages_start};
+	static const MvStateSection section = {"usage", 1, save_usage, load_usage};
+
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("musicverse.usage_entries", "Counters of usage in shared memory.",
+								"Each counts one minute of one operation of a key, until it is written to the tables. Each takes 550 bytes.",
+								&usage_entries, 16384, 64, 16 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("musicverse.usage_flush_interval",
+							"How often usage and quotas are written to the tables, and limits to the state file.",
+							NULL, &mv_usage_flush_interval, 10000, 100, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS, NULL, NULL, NULL);
+	DefineCustomBoolVariable("musicverse.count_verifications", "Counts each call of verify_api_key() as usage.",
+							 "The operation is the scope asked for, or \"verify\".",
+							 &mv_count_verifications, true, PGC_SUSET, 0, NULL, NULL, NULL);
+	mv_usage_worker_init();
+	mv_shared_add(&part);
+	mv_state_add(&section);
 }

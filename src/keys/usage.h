@@ -38,4 +38,7 @@ extern void mv_usage_record(const MvUsage *usage);
 /* musicverse.usage_flush_interval, in milliseconds: how often the worker writes */
 extern int	mv_usage_flush_interval;
 
+/* musicverse.count_verifications */
+extern bool mv_count_verifications;
+
 #endif							/* MV_USAGE_H */

@@ -141,6 +141,7 @@ musicverse_verify_api_key(PG_FUNCTION_ARGS)
 				 errhint("A cost of 0 looks at the limits without taking anything.")));
 
 	mv_verdict_key(&call, &verdict);
-	count(&verdict, &call);
+	if (mv_count_verifications)
+		count(&verdict, &call);
 	return verdict_row(cache, &verdict);
 }

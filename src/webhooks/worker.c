@@ -23,6 +23,7 @@
 #include "core/installation.h"
 #include "core/launcher.h"
 #include "core/numbers.h"
+#include "core/worker.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "pgstat.h"
@@ -57,7 +58,7 @@ int			mv_disable_after_interval = 5 * SECS_PER_DAY;
 int			mv_retention_days = 30;
 int			mv_breaker_threshold = 5;
 
-static Oid	extension = InvalidOid;
+static MvWorker base;
 static TimestampTz error_until = 0;
 
 void
@@ -116,63 +117,10 @@ worker_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *
 	return SPI_execute_plan(*plan, values, nulls, read_only, limit);
 }
 
-/*
- * Runs the function in a transaction. False when it failed. Leaves the
- * process when the extension isn't there any more.
- */
 static bool
 in_transaction(void (*function) (void), const char *activity)
 {
-	MemoryContext context = CurrentMemoryContext;
-	volatile bool ok = true;
-	volatile bool gone = false;
-	volatile bool replaced = false;
-	uint64		changes = pg_atomic_read_u64(&worker.database->changes);
-
-	SetCurrentStatementStartTimestamp();
-	pgstat_report_activity(STATE_RUNNING, activity);
-	PG_TRY();
-	{
-		Oid			found;
-
-		StartTransactionCommand();
-		found = mv_catalog_lock_extension();
-		if (!OidIsValid(found) || mv_catalog_try() == NULL || (OidIsValid(extension) && found != extension))
-		{
-			gone = true;
-			replaced = OidIsValid(extension) && OidIsValid(found) && found != extension;
-		}
-		else
-		{
-			extension = found;
-			PushActiveSnapshot(GetTransactionSnapshot());
-			SPI_connect();
-			function();
-			SPI_finish();
-			PopActiveSnapshot();
-		}
-		CommitTransactionCommand();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *error;
-
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		EmitErrorReport();
-		FlushErrorState();
-		AbortCurrentTransaction();
-		worker_note_error(error->message);
-		FreeErrorData(error);
-		ok = false;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	pgstat_report_stat(false);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	if (gone)
-		mv_worker_leave_without_extension(worker.database, worker.shard_no, changes, replaced);
-	return ok;
+	return mv_worker_transaction(&base, function, activity);
 }
 
 /* May this database send, or is it a copy? Logs when the answer changes. */
@@ -363,6 +311,9 @@ set_up(Datum arg)
 	worker.shard_no = mv_worker_attach(arg, &worker.database);
 	worker.shard = &worker.database->shard[worker.shard_no];
 	worker.shards = worker.database->shards;
+	base.database = worker.database;
+	base.place = worker.shard_no;
+	base.note_error = worker_note_error;
 	pgstat_report_appname(psprintf("musicverse delivery worker %d", worker.shard_no));
 
 	/* outcomes may be lost in a crash, as the deliveries are then still pending */

@@ -1,0 +1,27 @@
+/*
+ * What all workers do alike: a transaction that holds the extension, logs its
+ * error and lets the loop go on.
+ */
+#ifndef MV_CORE_WORKER_H
+#define MV_CORE_WORKER_H
+
+#include "postgres.h"
+
+#include "core/shared.h"
+
+typedef struct MvWorker
+{
+	MvDatabase *database;
+	int			place;
+	Oid			extension;		/* the one it started with; InvalidOid before the first transaction */
+	void		(*note_error) (const char *message);	/* besides the log; may be NULL */
+} MvWorker;
+
+/*
+ * Runs the function in a transaction, with a snapshot and SPI connected. False
+ * when it failed, which was logged. Leaves the process when the extension
+ * isn't there any more. AccessShareLock on the extension.
+ */
+extern bool mv_worker_transaction(MvWorker *worker, void (*function) (void), const char *activity);
+
+#endif							/* MV_CORE_WORKER_H */
