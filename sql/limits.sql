@@ -6,9 +6,9 @@ set search_path = musicverse, public;
 
 -- capacity at once, then by the rate
 select count(*) filter (where allowed) as admitted, min(remaining) as left_over from generate_series(1, 10) i, take_tokens(left('a', i), 1, 5, 0.001);
-select allowed, remaining, round(retry_after) as retry_after from take_tokens('a', 1, 5, 0.001);
+select allowed, remaining, round(retry_after, -1) as retry_after from take_tokens('a', 1, 5, 0.001);
 select allowed, remaining from take_tokens('b', 3, 5, 0.001);
-select allowed, remaining, round(retry_after) as retry_after from take_tokens('b', 3, 5, 0.001);
+select allowed, remaining, round(retry_after, -1) as retry_after from take_tokens('b', 3, 5, 0.001);
 select allowed, remaining from take_tokens('b', 2, 5, 0.001);
 -- all of it or nothing; more than there can be: never
 select * from take_tokens('c', 6, 5, 1);
@@ -25,14 +25,19 @@ select advance_clock('1000 s') is not null as later;
 select allowed, remaining from take_tokens('a', 0, 5, 0.001);
 select allowed, remaining from take_tokens('a', 1, 5, 0.001);
 select advance_clock('-3 hours') is not null as back;
-select allowed, remaining, round(retry_after) as retry_after from take_tokens('a', 1, 5, 0.001);
+select allowed, remaining, round(retry_after, -1) as retry_after from take_tokens('a', 1, 5, 0.001);
 select advance_clock('1000 s') is not null as later;
 select allowed, remaining from take_tokens('a', 1, 5, 0.001);
 select advance_clock('2 hours 2000 s') is not null as later;
 -- other limits for the same bucket: what is owed stays owed, never more than all of it
 select allowed, remaining from take_tokens('e', 100, 100, 0.01);
-select allowed, remaining, round(retry_after) as retry_after from take_tokens('e', 1, 10, 0.01);
+select allowed, remaining, round(retry_after, -1) as retry_after from take_tokens('e', 1, 10, 0.01);
 select allowed, remaining from take_tokens('e', 1, 1000, 0.01);
+-- ... and what is owed by smaller limits is what they say
+select allowed from take_tokens('e', 900, 1000, 0.01);
+select allowed, round(retry_after, -1) as retry_after from take_tokens('e', 1, 10, 0.01);
+select advance_clock('200 s') is not null as later;
+select allowed, remaining from take_tokens('e', 1, 10, 0.01);
 -- names of any kind are names
 select remaining from take_tokens('', 1, 5, 0.001);
 select remaining from take_tokens(repeat('x', 1000000), 1, 5, 0.001);
@@ -48,11 +53,11 @@ begin read only;
 select remaining from take_tokens('f', 1, 5, 0.001);
 commit;
 -- a prepared statement with other rates each time
-prepare t (text, numeric) as select allowed, remaining, round(retry_after, 1) as retry_after from take_tokens($1, 4, 5, $2);
-execute t('g', 0.1);
-execute t('g', 0.1);
-execute t('g', 0.2);
-execute t('g', 0.125000000000000000000000000000000000000000000000001);
+prepare t (text, numeric) as select allowed, remaining, round(retry_after, -1) as retry_after from take_tokens($1, 4, 5, $2);
+execute t('g', 0.0001);
+execute t('g', 0.0001);
+execute t('g', 0.0002);
+execute t('g', 0.000125000000000000000000000000000000000000000000001);
 deallocate t;
 
 -- refused
@@ -75,7 +80,7 @@ select * from take_tokens('x', 2147483647, 2147483647, 1e9);
 -- several at once, or none of them
 select allowed, bucket, remaining from take_tokens_all('{burst,day,month}', 1, '{5,10,20}', '{0.001,0.0001,0.00001}');
 select allowed, bucket, remaining from take_tokens_all('{burst,day,month}', 4, '{5,10,20}', '{0.001,0.0001,0.00001}');
-select allowed, bucket, remaining, round(retry_after) as retry_after from take_tokens_all('{month,day,burst}', 1, '{20,10,5}', '{0.00001,0.0001,0.001}');
+select allowed, bucket, remaining, round(retry_after, -1) as retry_after from take_tokens_all('{month,day,burst}', 1, '{20,10,5}', '{0.00001,0.0001,0.001}');
 select b, (take_tokens(b, 0, c, r)).remaining from (values ('burst', 5, 0.001), ('day', 10, 0.0001), ('month', 20, 0.00001)) v (b, c, r);
 select allowed, bucket, remaining, retry_after from take_tokens_all('{day,month}', 11, '{10,20}', '{1,1}');
 select take_tokens_all('{}', 1, '{}', '{}');

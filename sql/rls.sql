@@ -31,6 +31,8 @@ begin
     insert into ids values ('payment', owner, musicverse.record_payment(account, 'rls_' || owner, 1, 'EUR', 'succeeded', owner)),
                            ('subscription', owner, musicverse.record_subscription(account, 'rls_' || owner, 'pro', 'active'));
     insert into ids values ('key', owner, (musicverse.create_api_key(account, owner)).id);
+    perform musicverse._add_usage(array[row('2000-12-02 12:00Z', account, null, owner, 2, 1, 0, 0, 0, 0, 0, 0, null)::musicverse.api_usage]);
+    insert into musicverse.quota_usage values (account, 'day', current_date, 1);
     insert into ids values ('event', owner, musicverse.emit_event(account, 'track.created', jsonb_build_object('title', owner), owner));
     insert into musicverse.events values (old_event, account, 'track.created', '2001-01-01 12:00Z', owner);
     insert into musicverse.event_log values (musicverse._next_number(), account, old_event);
@@ -136,7 +138,7 @@ begin
             when 'text'::regtype then '''https://hooks.example.com/rls'''
             when 'text[]'::regtype then '''{*}''::text[]'
             when 'jsonb'::regtype then '''{"description": "changed"}''::jsonb'
-            when 'timestamptz'::regtype then '''-infinity''::timestamptz'
+            when 'timestamptz'::regtype then quote_literal(timestamptz '2000-12-01 00:00Z' + n * interval '1 day') || '::timestamptz'
             when 'interval'::regtype then '''1 hour''::interval'
             when 'uuid[]'::regtype then quote_literal(given) || '::uuid[]'
             else coalesce(quote_literal('{"bytea": "\\x00", "jsonpath": "$", "inet": "10.0.0.1", "date": "2001-01-05", "regclass": "pg_class", "regrole": "regress_rls_user",

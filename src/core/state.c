@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "access/xlog.h"
+#include "catalog/pg_control.h"
+#include "common/controldata_utils.h"
 #include "core/shared.h"
 #include "core/state.h"
 #include "miscadmin.h"
@@ -157,11 +159,21 @@ write_file(bool clean)
 	pfree(out.data);
 }
 
+/* An immediate shutdown ends with code 0 as well, but is a crash for all that shared memory stands for. */
+static bool
+ended_cleanly(void)
+{
+	bool		crc_ok;
+	ControlFileData *control = get_controlfile(DataDir, &crc_ok);
+
+	return crc_ok && (control->state == DB_SHUTDOWNED || control->state == DB_SHUTDOWNED_IN_RECOVERY);
+}
+
 static void
 write_at_end(int code, Datum arg)
 {
 	/* after a crash shared memory can't be believed */
-	if (code == 0 && turn != NULL && !IsUnderPostmaster)
+	if (code == 0 && turn != NULL && !IsUnderPostmaster && ended_cleanly())
 		write_file(true);
 }
 

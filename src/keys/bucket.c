@@ -10,9 +10,9 @@
  * of its id, so that it never stands twice. Its place is one whose number lies
  * in the past: such a bucket is full, which is what one that isn't there is.
  * The place is claimed by swapping BEING_CLAIMED for that number; ids change
- * only between that and the storing of a new number, which is always greater
- * than the one claimed. So a swap that was prepared for the bucket before
- * fails, and so does one that saw half of an id.
+ * only between that and the storing of a new number, which lies in the future
+ * and so is greater than the one claimed. So a swap that was prepared for the
+ * bucket before fails, and so does one that saw half of an id.
  *
  * Locks: one partition's, for a few memory accesses. Survives a restart by the
  * state file, as time left until full.
@@ -33,6 +33,7 @@
 #define PARTITIONS		64
 #define BEING_CLAIMED	PG_UINT64_MAX
 #define ADMIT			1
+#define CLOCK_BASE		(UINT64CONST(1) << 60)
 #define NS_PER_SECOND	UINT64CONST(1000000000)
 
 typedef struct BucketSet
@@ -109,8 +110,8 @@ bucket_clock(void)
 	struct timespec now;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	/* an hour ahead of itself, so that nothing is before 0 */
-	return (uint64) now.tv_sec * NS_PER_SECOND + now.tv_nsec + 3600 * NS_PER_SECOND +
+	/* far ahead of itself, so that nothing is before 0 */
+	return CLOCK_BASE + (uint64) now.tv_sec * NS_PER_SECOND + now.tv_nsec +
 		pg_atomic_read_u64(&mv_shared->clock_offset) * 1000;
 }
 
@@ -315,8 +316,14 @@ mv_bucket_take(MvBucketId id, int64 cost, int64 capacity, double ns_per_token, M
 				continue;
 			return;
 		}
-		if (!judge(&taking, full_at, &next, answer) || cost == 0 ||
-			pg_atomic_compare_exchange_u64(number, &full_at, next))
+		if (!judge(&taking, full_at, &next, answer) || cost == 0)
+		{
+			/* it holds no more than is owed by the limits of now, and is refilled from here on */
+			if (full_at > taking.now + taking.whole)
+				pg_atomic_compare_exchange_u64(number, &full_at, taking.now + taking.whole);
+			return;
+		}
+		if (pg_atomic_compare_exchange_u64(number, &full_at, next))
 			return;
 	}
 }

@@ -7,6 +7,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "utils/inet.h"
 #include "utils/uuid.h"
 
@@ -44,7 +45,8 @@ typedef struct MvVerdict
 	const char *policy;			/* "burst", "day", "month", "address" */
 	int64		limit;
 	int64		remaining;
-	int64		reset_us;		/* until it is whole again */
+	TimestampTz judged_at;		/* when limits were looked at */
+	int64		reset_us;		/* from then until it is whole again */
 	int64		window_us;		/* in which limit many are granted */
 	int64		retry_us;		/* 0 when allowed; -1 = never, as the cost is above the limit */
 } MvVerdict;

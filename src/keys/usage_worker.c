@@ -44,6 +44,7 @@
 #define BATCH			512
 #define USES_BATCH		1000
 #define TEND_INTERVAL_MS 60000
+#define ERROR_PAUSE_MS	500
 #define USAGE_COLUMNS	13
 
 PGDLLEXPORT void mv_usage_worker_main(Datum arg);
@@ -243,8 +244,8 @@ tend(void)
 						  3, types, values, NULL, false, 0);
 }
 
-/* Writes everything. What others wait for is what they asked before it began. */
-static void
+/* Writes everything; false when something failed. What others wait for is what they asked before it began. */
+static bool
 flush(void)
 {
 	UsageCounts counts;
@@ -257,6 +258,13 @@ flush(void)
 	if (ok)
 		usage_note_flush(0, counts.wanted);
 	mv_state_keep(mv_usage_flush_interval);
+	return ok;
+}
+
+/* Only finds out whether the extension is still there. */
+static void
+look(void)
+{
 }
 
 static void
@@ -265,8 +273,6 @@ set_up(Datum arg)
 	worker.place = mv_worker_attach(arg, &worker.database);
 	worker.note_error = usage_note_error;
 	pgstat_report_appname("musicverse usage worker");
-	/* what a crash takes of the last moments is not worth a flush of the log each time */
-	SetConfigOption("synchronous_commit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	before_shmem_exit(put_back, (Datum) 0);
@@ -295,6 +301,8 @@ mv_usage_worker_main(Datum arg)
 	MemoryContext turn_context;
 	TimestampTz flushed_at = 0;
 	TimestampTz tended_at = 0;
+	TimestampTz failed_at = 0;
+	uint64		seen = 0;
 
 	set_up(arg);
 	turn_context = AllocSetContextCreate(TopMemoryContext, "musicverse turn", ALLOCSET_DEFAULT_SIZES);
@@ -306,16 +314,21 @@ mv_usage_worker_main(Datum arg)
 
 		CHECK_FOR_INTERRUPTS();
 		leave = mv_worker_should_leave(worker.database, worker.place);
-		/* the first time also finds out whether the extension is there */
+		if (pg_atomic_read_u64(&worker.database->changes) != seen && !leave)
+		{
+			seen = pg_atomic_read_u64(&worker.database->changes);
+			mv_worker_transaction(&worker, look, "looking at the extension");
+		}
 		if (passed(tended_at, now, TEND_INTERVAL_MS) && !leave)
 		{
 			tended_at = now;
 			mv_worker_transaction(&worker, tend, "tending the tables of usage");
 		}
-		if (leave || passed(flushed_at, now, mv_usage_flush_interval) || somebody_waits())
+		if (leave || passed(flushed_at, now, mv_usage_flush_interval) ||
+			(somebody_waits() && passed(failed_at, now, ERROR_PAUSE_MS)))
 		{
-			flush();
 			flushed_at = now;
+			failed_at = flush() ? 0 : now;
 		}
 		if (leave)
 			proc_exit(0);

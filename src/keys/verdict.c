@@ -95,6 +95,7 @@ begin(MvVerdict *verdict)
 	verdict->policy = NULL;
 	verdict->limit = -1;
 	verdict->remaining = verdict->reset_us = verdict->window_us = verdict->retry_us = 0;
+	verdict->judged_at = 0;
 }
 
 static void
@@ -105,6 +106,8 @@ report(MvVerdict *verdict, const char *policy, int64 limit, int64 remaining, int
 	verdict->remaining = remaining;
 	verdict->reset_us = reset_us;
 	verdict->window_us = window_us;
+	if (verdict->judged_at == 0)
+		verdict->judged_at = mv_now();
 }
 
 static void
@@ -153,6 +156,7 @@ take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 	MvBucketAnswer bucket;
 	MvQuotaAnswer quota;
 
+	verdict->judged_at = now;
 	mv_bucket_take(id, cost, key->burst, key->ns_per_token, &bucket);
 	report_bucket(verdict, "burst", key->burst, key->ns_per_token, &bucket);
 	if (!bucket.allowed)

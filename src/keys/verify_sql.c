@@ -4,7 +4,6 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
-#include "core/clock.h"
 #include "core/shared.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -101,7 +100,7 @@ verdict_row(Kept *cache, MvVerdict *verdict)
 		values[LIMIT] = Int32GetDatum((int32) Min(verdict->limit, PG_INT32_MAX));
 		values[REMAINING] = Int32GetDatum((int32) Min(verdict->remaining, PG_INT32_MAX));
 		values[POLICY] = PointerGetDatum(cstring_to_text(verdict->policy));
-		values[RESETS_AT] = TimestampTzGetDatum(mv_now() + verdict->reset_us);
+		values[RESETS_AT] = TimestampTzGetDatum(verdict->judged_at + verdict->reset_us);
 	}
 	nulls[RETRY_AFTER] = verdict->retry_us < 0 || verdict->status == 401 || verdict->status == 403;
 	values[RETRY_AFTER] = verdict->retry_us > 0 ? mv_seconds(verdict->retry_us) : cache->zero;
