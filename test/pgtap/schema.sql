@@ -24,7 +24,7 @@ select is_empty($$
 $$, 'every function has a comment');
 select is_empty($$
     select p.oid::regprocedure from pg_proc p join pg_language l on l.oid = p.prolang
-     where p.pronamespace = 'musicverse'::regnamespace and l.lanname <> 'c'
+     where p.pronamespace = 'musicverse'::regnamespace and l.lanname <> 'c' and p.prokind <> 'a'
        and not exists (select from unnest(p.proconfig) c where c ~ '^search_path=.*pg_temp$')
 $$, 'every SQL function pins its search_path, with pg_temp last');
 select is_empty($$
