@@ -58,6 +58,40 @@ typedef struct Started
 static Started started[MV_MAX_DATABASES][MV_PLACES];
 static bool registration_failed = false;
 
+static const MvWorkerKind *kinds[MV_MAX_WORKER_KINDS];
+static int	nkinds = 0;
+
+static const MvWorkerKind *
+kind_of(int place)
+{
+	for (int k = 0; k < nkinds; k++)
+		if (place >= kinds[k]->place && place < kinds[k]->place + kinds[k]->places)
+			return kinds[k];
+	return NULL;
+}
+
+void
+mv_launcher_add(const MvWorkerKind *kind)
+{
+	if (nkinds == MV_MAX_WORKER_KINDS)
+		elog(ERROR, "too many kinds of workers");
+	Assert(kind_of(kind->place) == NULL);
+	kinds[nkinds++] = kind;
+}
+
+int
+mv_one_worker(const MvDatabase *database)
+{
+	return 1;
+}
+
+/* The shards are divided among as many workers as the launcher has agreed on with all of them. */
+static int
+delivery_workers_wanted(const MvDatabase *database)
+{
+	return database->shards;
+}
+
 static bool
 check_databases(char **newval, void **extra, GucSource source)
 {
@@ -92,18 +126,19 @@ log_registration_failure(bool failed)
 	registration_failed = failed;
 }
 
-/* Shards are as many as there are delivery workers; the other kinds have one place each. */
 static bool
-is_wanted(int place)
+is_wanted(const MvDatabase *database, int place)
 {
-	return place >= MV_MAX_SHARDS || place < delivery_workers;
+	const MvWorkerKind *kind = kind_of(place);
+
+	return kind != NULL && place - kind->place < kind->wanted(database);
 }
 
 /* False when there is no slot for it. */
 static bool
 start_worker(int d, int place, const char *name)
 {
-	bool		delivers = place < MV_MAX_SHARDS;
+	const MvWorkerKind *kind = kind_of(place);
 	BackgroundWorker worker = {0};
 	bool		ok;
 
@@ -113,12 +148,12 @@ start_worker(int d, int place, const char *name)
 	worker.bgw_main_arg = Int32GetDatum(d * MV_PLACES + place);
 	worker.bgw_notify_pid = MyProcPid;
 	strlcpy(worker.bgw_library_name, "musicverse", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, delivers ? "mv_delivery_worker_main" : "mv_usage_worker_main", BGW_MAXLEN);
-	if (delivers)
-		snprintf(worker.bgw_name, BGW_MAXLEN, "musicverse delivery worker %d for %s", place, name);
+	strlcpy(worker.bgw_function_name, kind->function, BGW_MAXLEN);
+	if (kind->places > 1)
+		snprintf(worker.bgw_name, BGW_MAXLEN, "musicverse %s %d for %s", kind->name, place - kind->place, name);
 	else
-		snprintf(worker.bgw_name, BGW_MAXLEN, "musicverse usage worker for %s", name);
-	strlcpy(worker.bgw_type, delivers ? "musicverse delivery worker" : "musicverse usage worker", BGW_MAXLEN);
+		snprintf(worker.bgw_name, BGW_MAXLEN, "musicverse %s for %s", kind->name, name);
+	snprintf(worker.bgw_type, BGW_MAXLEN, "musicverse %s", kind->name);
 
 	ok = RegisterDynamicBackgroundWorker(&worker, &started[d][place].handle);
 	if (!ok)
@@ -129,9 +164,10 @@ start_worker(int d, int place, const char *name)
 
 /* Marks the databases that are listed and exist; makes entries for new ones. */
 static void
-look_at_databases(char names[MV_MAX_DATABASES][NAMEDATALEN])
+look_at_databases(void)
 {
-	bool		wanted[MV_MAX_DATABASES] = {0};
+	const char *wanted[MV_MAX_DATABASES] = {0};
+	MvDatabase *first = NULL;
 	List	   *list = NIL;
 	ListCell   *lc;
 	Relation	rel;
@@ -156,23 +192,27 @@ look_at_databases(char names[MV_MAX_DATABASES][NAMEDATALEN])
 			if (namestrcmp(&database->datname, lfirst(lc)) != 0 || !database->datallowconn ||
 				(entry = mv_database_add(database->oid)) == NULL)
 				continue;
-			wanted[entry - mv_shared->database] = true;
-			strlcpy(names[entry - mv_shared->database], lfirst(lc), NAMEDATALEN);
+			wanted[entry - mv_shared->database] = lfirst(lc);
+			if (lc == list_head(list))
+				first = entry;
 		}
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
-	CommitTransactionCommand();
 
 	for (int d = 0; d < MV_MAX_DATABASES; d++)
 	{
 		MvDatabase *entry = &mv_shared->database[d];
 
 		LWLockAcquire(entry->lock, LW_EXCLUSIVE);
-		entry->wanted = wanted[d];
+		entry->wanted = wanted[d] != NULL;
+		entry->first = entry == first;
+		if (wanted[d] != NULL)
+			strlcpy(entry->name, wanted[d], NAMEDATALEN);
 		entry->stop = !wanted[d] || entry->paused > 0 || entry->shards != delivery_workers;
 		LWLockRelease(entry->lock);
 	}
+	CommitTransactionCommand();
 }
 
 /* Forgets the workers that ended. Returns how many of the entry still run. */
@@ -210,7 +250,7 @@ reap(int d)
  * milliseconds it wants to be looked at again.
  */
 static long
-tend(int d, const char *name)
+tend(int d)
 {
 	MvDatabase *entry = &mv_shared->database[d];
 	int			running = reap(d);
@@ -221,6 +261,8 @@ tend(int d, const char *name)
 				failed = false,
 				without = false;
 	bool		alive[MV_PLACES];
+	bool		needed[MV_PLACES];
+	char		name[NAMEDATALEN];
 
 	if (!OidIsValid(entry->oid))
 		return again;
@@ -243,9 +285,11 @@ tend(int d, const char *name)
 		entry->wake = false;
 	for (int p = 0; p < MV_PLACES; p++)
 	{
-		without |= entry->place[p].no_extension && is_wanted(p);
+		needed[p] = is_wanted(entry, p);
+		without |= entry->place[p].no_extension && needed[p];
 		alive[p] = entry->place[p].pid != 0;
 	}
+	strlcpy(name, entry->name, NAMEDATALEN);
 	LWLockRelease(entry->lock);
 
 	if (entry->stop)
@@ -262,7 +306,7 @@ tend(int d, const char *name)
 		long		delay = without ? EXTENSION_RECHECK_MS : RESTART_DELAY_MS;
 		long		passed;
 
-		if (!is_wanted(p) || mine->handle != NULL || alive[p])
+		if (!needed[p] || mine->handle != NULL || alive[p])
 			continue;
 		passed = mine->at == 0 ? delay : TimestampDifferenceMilliseconds(mine->at, GetCurrentTimestamp());
 		if (wake || passed >= delay)
@@ -307,8 +351,6 @@ make_key_file(void)
 void
 mv_launcher_main(Datum arg)
 {
-	static char names[MV_MAX_DATABASES][NAMEDATALEN];
-
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
@@ -330,9 +372,9 @@ mv_launcher_main(Datum arg)
 			ConfigReloadPending = false;
 			ProcessConfigFile(PGC_SIGHUP);
 		}
-		look_at_databases(names);
+		look_at_databases();
 		for (int d = 0; d < MV_MAX_DATABASES; d++)
-			again = Min(again, tend(d, names[d]));
+			again = Min(again, tend(d));
 
 		pgstat_report_activity(STATE_IDLE, NULL);
 		WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, again, PG_WAIT_EXTENSION);
@@ -383,7 +425,7 @@ begin_shard(MvShard *shard)
 static bool
 unwanted(const MvDatabase *database, int place)
 {
-	return database->stop || database->paused > 0 || (place < MV_MAX_SHARDS && place >= database->shards);
+	return database->stop || database->paused > 0 || !is_wanted(database, place);
 }
 
 int
@@ -446,6 +488,7 @@ mv_worker_leave_without_extension(MvDatabase *database, int place, uint64 change
 void
 mv_launcher_init(void)
 {
+	static const MvWorkerKind delivery = {"delivery worker", "mv_delivery_worker_main", 0, MV_MAX_SHARDS, delivery_workers_wanted};
 	BackgroundWorker worker = {0};
 
 	DefineCustomStringVariable("musicverse.databases",
@@ -458,6 +501,7 @@ mv_launcher_init(void)
 							NULL, &delivery_workers, 1, 1, MV_MAX_SHARDS, PGC_SIGHUP, 0,
 							NULL, NULL, NULL);
 
+	mv_launcher_add(&delivery);
 	mv_utility_init();
 
 	if (!process_shared_preload_libraries_in_progress || IsBinaryUpgrade)

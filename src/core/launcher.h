@@ -9,6 +9,29 @@
 
 #include "core/shared.h"
 
+/* A kind of worker; each room adds its own */
+typedef struct MvWorkerKind
+{
+	const char *name;			/* "delivery worker": of the process, behind "musicverse" */
+	const char *function;		/* its main, PGDLLEXPORT */
+	int			place;			/* the first of its places */
+	int			places;
+
+	/*
+	 * How many of them a database should have now. Asked in the launcher and in
+	 * the workers, under the entry's lock: just looks at settings and the entry.
+	 */
+	int			(*wanted) (const MvDatabase *database);
+} MvWorkerKind;
+
+#define MV_MAX_WORKER_KINDS 8
+
+/* Adds a kind, which must stay where it is. To be called from _PG_init. */
+extern void mv_launcher_add(const MvWorkerKind *kind);
+
+/* For kinds of which each served database has one. */
+extern int	mv_one_worker(const MvDatabase *database);
+
 /* Defines musicverse.databases and .delivery_workers, registers the launcher, hooks utility commands. */
 extern void mv_launcher_init(void);
 

@@ -21,9 +21,13 @@
 #define MV_MAX_DATABASES	16
 #define MV_MAX_SHARDS		16
 
+#define MV_MAX_GATEWAYS		16
+
 /* Every database has a place for each of its workers: first the shards' */
 #define MV_PLACE_USAGE		MV_MAX_SHARDS
-#define MV_PLACES			(MV_MAX_SHARDS + 1)
+#define MV_PLACE_GENERATION (MV_PLACE_USAGE + 1)
+#define MV_PLACE_GATEWAY	(MV_PLACE_GENERATION + 1)
+#define MV_PLACES			(MV_PLACE_GATEWAY + MV_MAX_GATEWAYS)
 
 #define MV_RING_SIZE		1024	/* ranges a worker may lag behind before it rescans */
 #define MV_ERROR_TEXT		160
@@ -80,6 +84,8 @@ typedef struct MvDatabase
 {
 	LWLock	   *lock;
 	Oid			oid;			/* InvalidOid = free entry */
+	char		name[NAMEDATALEN];	/* under which musicverse.databases lists it */
+	bool		first;			/* of musicverse.databases */
 	int			shards;			/* how many workers share the webhooks */
 	bool		wanted;			/* in musicverse.databases */
 	bool		stop;			/* workers should leave */

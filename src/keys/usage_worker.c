@@ -72,12 +72,15 @@ static int	nuses = 0;
 void
 mv_usage_worker_init(void)
 {
+	static const MvWorkerKind kind = {"usage worker", "mv_usage_worker_main", MV_PLACE_USAGE, 1, mv_one_worker};
+
 	DefineCustomIntVariable("musicverse.usage_retention", "Days that usage by minute is kept.",
 							"0 = for ever.", &minutes_retention, 7, 0, 36500, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.usage_hours_retention", "Days that usage by hour is kept.",
 							"Whole months are dropped. 0 = for ever.", &hours_retention, 90, 0, 36500, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.usage_days_retention", "Days that usage by day is kept.",
 							"Whole years are dropped. 0 = for ever.", &days_retention, 1095, 0, 36500, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	mv_launcher_add(&kind);
 }
 
 static bool
