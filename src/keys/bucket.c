@@ -316,14 +316,21 @@ mv_bucket_take(MvBucketId id, int64 cost, int64 capacity, double ns_per_token, M
 				continue;
 			return;
 		}
-		if (!judge(&taking, full_at, &next, answer) || cost == 0)
+
+		/*
+		 * It can owe more than a whole bucket because the limits were made
+		 * tighter; then it owes that much from here on. Or because others took
+		 * of it since we looked at the clock: a later look tells.
+		 */
+		if (unlikely(full_at > taking.now + taking.whole))
 		{
-			/* it holds no more than is owed by the limits of now, and is refilled from here on */
-			if (full_at > taking.now + taking.whole)
-				pg_atomic_compare_exchange_u64(number, &full_at, taking.now + taking.whole);
-			return;
+			taking.now = bucket_clock();
+			if (full_at > taking.now + taking.whole &&
+				!pg_atomic_compare_exchange_u64(number, &full_at, taking.now + taking.whole))
+				continue;
 		}
-		if (pg_atomic_compare_exchange_u64(number, &full_at, next))
+		if (!judge(&taking, full_at, &next, answer) || cost == 0 ||
+			pg_atomic_compare_exchange_u64(number, &full_at, next))
 			return;
 	}
 }
