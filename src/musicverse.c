@@ -11,6 +11,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "api/api.h"
 #include "core/caller.h"
 #include "core/clock.h"
 #include "core/guard.h"
@@ -42,6 +43,8 @@ _PG_init(void)
 
 	mv_event_init();
 	mv_worker_init();
+
+	mv_api_init();
 
 	MarkGUCPrefixReserved("musicverse");
 }

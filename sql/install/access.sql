@@ -47,14 +47,14 @@ begin
         execute format('create policy own_rows on %I for select
             using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
     end loop;
-    foreach name in array '{tiers,event_types,scopes}'::text[] loop
+    foreach name in array '{tiers,event_types,scopes,routes}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
     foreach name in array '{exposed_roles,installation,worker_marks}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
-    foreach name in array '{tiers,scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+    foreach name in array '{tiers,scopes,routes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
         execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
         execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
         execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
@@ -73,9 +73,9 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
         when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status}'::text[]
         when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
-        when 'anon' then '{tiers,event_types,scopes}' end,
+        when 'anon' then '{tiers,event_types,scopes,routes}' end,
     case kind
-        when 'service' then '{tiers,scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        when 'service' then '{tiers,scopes,routes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
         else '{}' end,
     case kind
         when 'service' then

@@ -1,0 +1,13 @@
+/*
+ * Table of contents of the room.
+ */
+#include "postgres.h"
+
+#include "api/api.h"
+#include "api/dispatch.h"
+
+void
+mv_api_init(void)
+{
+	mv_dispatch_init();
+}
