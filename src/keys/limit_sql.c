@@ -101,13 +101,14 @@ check_numbers(int cost, int capacity)
 }
 
 static Kept *
-kept(FunctionCallInfo fcinfo)
+kept(FunctionCallInfo fcinfo, const char *what)
 {
 	Kept	   *result = fcinfo->flinfo->fn_extra;
 	MemoryContext old;
 
 	if (likely(result != NULL))
 		return result;
+	mv_shared_require(what);
 	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 	result = palloc0(sizeof(Kept));
 	if (get_call_result_type(fcinfo, NULL, &result->desc) != TYPEFUNC_COMPOSITE)
@@ -136,7 +137,7 @@ Datum
 musicverse_take_tokens(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {"bucket", "cost", "capacity", "refill_per_second"};
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "take_tokens()");
 	text	   *bucket;
 	struct varlena *rate;
 	int			cost;
@@ -212,7 +213,7 @@ elements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type, Datum **v
 Datum
 musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 {
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "take_tokens_all()");
 	Datum	   *names;
 	Datum	   *capacities;
 	Datum	   *rates;
@@ -220,6 +221,7 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 	int			cost;
 	MvBucketId	id[MAX_LIMITS];
 	double		ns_per_token[MAX_LIMITS];
+	bool		counted[MAX_LIMITS];
 	MvBucketAnswer tightest = {.allowed = true};
 	int			which = -1;
 	Datum		values[4];
@@ -251,6 +253,7 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 		MvBucketAnswer answer;
 
 		mv_bucket_take(id[i], cost, DatumGetInt32(capacities[i]), ns_per_token[i], &answer);
+		counted[i] = !answer.no_room;
 		if (which < 0 || !answer.allowed || answer.remaining < tightest.remaining)
 		{
 			tightest = answer;
@@ -259,7 +262,8 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 		if (!answer.allowed)
 		{
 			while (--i >= 0)
-				mv_bucket_give_back(id[i], cost, ns_per_token[i]);
+				if (counted[i])
+					mv_bucket_give_back(id[i], cost, ns_per_token[i]);
 			break;
 		}
 	}
@@ -279,7 +283,7 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 Datum
 musicverse_rate_limit_status(PG_FUNCTION_ARGS)
 {
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "rate_limit_status()");
 	int64		counts[4];
 	Datum		values[4];
 	bool		nulls[4] = {false, false, false, false};
