@@ -68,10 +68,7 @@ struct MvKeySlot
 	slock_t		mutex;			/* for the note below, which outlives the entry */
 	bool		use_is_new;
 	Oid			use_database;
-	pg_uuid_t	use_key;
-	TimestampTz use_at;
-	unsigned char use_family;	/* 0 = no address */
-	unsigned char use_address[16];
+	MvUse		use;
 };
 
 typedef struct Cache
@@ -342,6 +339,7 @@ mv_cache_find_user(const pg_uuid_t *user_id, MvKey *key)
 void
 mv_cache_note_use(MvKeySlot *slot, const MvKey *key, TimestampTz at, const inet *client_ip)
 {
+	MvUse		use = {0};
 	uint64		last;
 
 	if (slot == NULL)
@@ -350,53 +348,41 @@ mv_cache_note_use(MvKeySlot *slot, const MvKey *key, TimestampTz at, const inet 
 	if ((uint64) at - last < USE_INTERVAL ||
 		!pg_atomic_compare_exchange_u64(&slot->used_at, &last, (uint64) at))
 		return;
+	use.key_id = key->key_id;
+	use.at = at;
+	if (client_ip != NULL)
+	{
+		use.family = ip_family(client_ip);
+		memcpy(use.address, ip_addr(client_ip), ip_addrsize(client_ip));
+	}
 	SpinLockAcquire(&slot->mutex);
 	slot->use_is_new = true;
 	slot->use_database = MyDatabaseId;
-	slot->use_key = key->key_id;
-	slot->use_at = at;
-	slot->use_family = 0;
-	if (client_ip != NULL)
-	{
-		slot->use_family = ip_family(client_ip);
-		memcpy(slot->use_address, ip_addr(client_ip), ip_addrsize(client_ip));
-	}
+	slot->use = use;
 	SpinLockRelease(&slot->mutex);
 }
 
-void
-mv_cache_take_uses(MvUseWriter writer, void *arg)
+int
+mv_cache_take_uses(MvUse *uses, int n, uint64 *from)
 {
-	for (uint64 i = 0; cache != NULL && i < cache->nsets * WAYS; i++)
+	int			taken = 0;
+
+	for (; cache != NULL && *from < cache->nsets * WAYS && taken < n; (*from)++)
 	{
-		MvKeySlot  *slot = &slots[i];
-		union
-		{
-			inet		inet;
-			char		room[VARHDRSZ + sizeof(inet_struct)];
-		}			address;
-		pg_uuid_t	key_id;
-		TimestampTz at;
-		unsigned char family;
+		MvKeySlot  *slot = &slots[*from];
 
 		if (!slot->use_is_new || slot->use_database != MyDatabaseId)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		key_id = slot->use_key;
-		at = slot->use_at;
-		family = slot->use_family;
-		memcpy(ip_addr(&address.inet), slot->use_address, sizeof(slot->use_address));
-		slot->use_is_new = false;
-		SpinLockRelease(&slot->mutex);
-
-		if (family != 0)
+		/* meanwhile it may have become another database's */
+		if (slot->use_is_new && slot->use_database == MyDatabaseId)
 		{
-			ip_family(&address.inet) = family;
-			ip_bits(&address.inet) = ip_maxbits(&address.inet);
-			SET_INET_VARSIZE(&address.inet);
+			uses[taken++] = slot->use;
+			slot->use_is_new = false;
 		}
-		writer(&key_id, at, family != 0 ? &address.inet : NULL, arg);
+		SpinLockRelease(&slot->mutex);
 	}
+	return taken;
 }
 
 bool

@@ -36,8 +36,8 @@ extern void mv_quota_init(void);
  */
 extern void mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIODS], MvQuotaAnswer *answer);
 
-/* Gives back what was taken for a call that another limit then refused. */
-extern void mv_quota_give_back(const pg_uuid_t *user_id, int64 cost);
+/* What a user has used; by the ledger alone where there is no shared memory. */
+extern void mv_quota_look(const pg_uuid_t *user_id, MvQuotaAnswer *answer);
 
 /* How many users can be counted at once, how many are, and how often there was no room. */
 extern void mv_quota_counts(int64 *room, int64 *entries_used, int64 *no_room);

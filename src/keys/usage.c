@@ -5,14 +5,17 @@
  * in one of the sets of WAYS places that its key's hash says. Counting takes
  * the partition's lock shared and adds atomically; putting an entry in and
  * taking it out for the tables take it exclusively. When a set is full the
- * call is counted as dropped, with nothing else.
+ * call is counted as dropped, with nothing else; unless one of its entries is
+ * of a database without a worker, or so old that its worker must be failing:
+ * then that one is dropped, as nobody would ever make room there.
  *
  * What the worker has not taken is kept over a clean restart by the state
  * file. After a crash it is lost, as what was taken and written meanwhile
  * can't be told from it.
  *
- * Locks: a partition's, and that of the entry of a database's worker, each
- * for a few memory accesses and never two of them.
+ * Locks: a partition's, and that of the workers' states, for a few memory
+ * accesses and never both; while either is held, where there is no room, that
+ * of the table of databases.
  */
 #include "postgres.h"
 
@@ -27,12 +30,16 @@
 #include "keys/usage_int.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define WAYS		8
 #define PARTITIONS	64
 #define FIRST_BUCKET_US 50.0
+#define DROPPED_AFTER	90		/* minutes; the worker writes once an hour at least */
+#define MOST_BYTES		(INT64CONST(1) << 50)	/* of one call: what can be added up without overflow */
+#define MOST_DURATION	USECS_PER_DAY
 
 typedef struct UsageEntry
 {
@@ -139,13 +146,49 @@ find(uint64 set, const UsageKey *key)
 	return NULL;
 }
 
-/* A free place for the key, whose partition is locked; or NULL. */
+/* Reads an entry and frees it. Its partition is locked. */
+static void
+take_out(UsageEntry *entry, UsageRow *row)
+{
+	row->key = entry->key;
+	for (int c = 0; c < USAGE_COUNTERS; c++)
+	{
+		row->counter[c] = Min(pg_atomic_read_u64(&entry->counter[c]), PG_INT64_MAX);
+		pg_atomic_write_u64(&entry->counter[c], 0);
+	}
+	for (int b = 0; b < USAGE_HISTOGRAM; b++)
+	{
+		row->histogram[b] = pg_atomic_read_u32(&entry->histogram[b]);
+		pg_atomic_write_u32(&entry->histogram[b], 0);
+	}
+	memset(&entry->key, 0, sizeof(entry->key));
+}
+
+/* Whether nobody will write an entry into its table */
+static bool
+is_lost(const UsageEntry *entry, const UsageKey *key)
+{
+	return entry->key.minute < key->minute - DROPPED_AFTER ||
+		(entry->key.database != key->database && MyProc != NULL && mv_database_find(entry->key.database) == NULL);
+}
+
+/* A place for the key, whose partition is locked; or NULL. */
 static UsageEntry *
 put_in(uint64 set, const UsageKey *key)
 {
 	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
 		if (!OidIsValid(entry->key.database))
 		{
+			entry->key = *key;
+			return entry;
+		}
+	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
+		if (is_lost(entry, key))
+		{
+			UsageRow	lost;
+
+			take_out(entry, &lost);
+			pg_atomic_fetch_add_u64(&usages->dropped, lost.counter[USAGE_CALLS]);
 			entry->key = *key;
 			return entry;
 		}
@@ -166,11 +209,11 @@ count(UsageEntry *entry, const MvUsage *usage)
 	add(entry, USAGE_ERRORS, usage->status >= 400);
 	add(entry, USAGE_REFUSED, usage->refused);
 	add(entry, USAGE_SHADOWED, usage->shadow);
-	add(entry, USAGE_BYTES_IN, usage->bytes_in);
-	add(entry, USAGE_BYTES_OUT, usage->bytes_out);
+	add(entry, USAGE_BYTES_IN, Min(usage->bytes_in, MOST_BYTES));
+	add(entry, USAGE_BYTES_OUT, Min(usage->bytes_out, MOST_BYTES));
 	if (usage->duration_us >= 0)
 	{
-		add(entry, USAGE_DURATION, usage->duration_us);
+		add(entry, USAGE_DURATION, Min(usage->duration_us, MOST_DURATION));
 		pg_atomic_fetch_add_u32(&entry->histogram[usage_bucket(usage->duration_us)], 1);
 	}
 }
@@ -222,24 +265,6 @@ mv_usage_record(const MvUsage *usage)
 	else
 		pg_atomic_fetch_add_u64(&usages->dropped, 1);
 	LWLockRelease(lock_of(set));
-}
-
-/* Reads an entry and frees it. Its partition is locked. */
-static void
-take_out(UsageEntry *entry, UsageRow *row)
-{
-	row->key = entry->key;
-	for (int c = 0; c < USAGE_COUNTERS; c++)
-	{
-		row->counter[c] = pg_atomic_read_u64(&entry->counter[c]);
-		pg_atomic_write_u64(&entry->counter[c], 0);
-	}
-	for (int b = 0; b < USAGE_HISTOGRAM; b++)
-	{
-		row->histogram[b] = pg_atomic_read_u32(&entry->histogram[b]);
-		pg_atomic_write_u32(&entry->histogram[b], 0);
-	}
-	memset(&entry->key, 0, sizeof(entry->key));
 }
 
 int
@@ -295,7 +320,10 @@ usage_put_back(const UsageRow *row)
 	return add_row(row, false);
 }
 
-/* The state of the worker of this database, whose lock is held; made when it isn't there. */
+/*
+ * The state of the worker of this database; made when it isn't there, in the
+ * place of a database that has no worker any more. Its lock is held.
+ */
 static WorkerState *
 my_state(void)
 {
@@ -308,8 +336,9 @@ my_state(void)
 		if (free == NULL && !OidIsValid(usages->worker[i].database))
 			free = &usages->worker[i];
 	}
-	if (free == NULL)
-		free = &usages->worker[0];
+	for (int i = 0; free == NULL && i < MV_MAX_DATABASES; i++)
+		if (i == MV_MAX_DATABASES - 1 || mv_database_find(usages->worker[i].database) == NULL)
+			free = &usages->worker[i];
 	memset(free, 0, sizeof(*free));
 	free->database = MyDatabaseId;
 	return free;
@@ -398,6 +427,17 @@ save_usage(StringInfo out)
 	}
 }
 
+/* What save_usage() can have written */
+static bool
+is_sound(const UsageRow *row)
+{
+	TimestampTz minute = row->key.minute * USECS_PER_MINUTE - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+
+	return OidIsValid(row->key.database) && row->key.status_class >= 1 && row->key.status_class <= 5 &&
+		row->key.minute > 0 && row->key.minute < END_TIMESTAMP / USECS_PER_MINUTE && IS_VALID_TIMESTAMP(minute) &&
+		memchr(row->key.operation, '\0', MV_OPERATION_LEN) != NULL;
+}
+
 static void
 load_usage(const char *data, Size len, int64 age_us, bool clean)
 {
@@ -406,8 +446,7 @@ load_usage(const char *data, Size len, int64 age_us, bool clean)
 		UsageRow	row;
 
 		memcpy(&row, data + at, sizeof(row));
-		row.key.operation[MV_OPERATION_LEN - 1] = '\0';
-		if (OidIsValid(row.key.database))
+		if (is_sound(&row))
 			add_row(&row, true);
 	}
 }

@@ -21,8 +21,8 @@ typedef struct MvUsage
 	int			status;			/* of HTTP */
 	bool		refused;		/* by a limit, a scope or an address */
 	bool		shadow;			/* would have been refused if limits were enforced */
-	int64		duration_us;	/* < 0 = not known: not part of the histogram */
-	int64		bytes_in;
+	int64		duration_us;	/* < 0 = not known: not part of the histogram; a day at most counts */
+	int64		bytes_in;		/* 1 PiB at most counts */
 	int64		bytes_out;
 } MvUsage;
 
