@@ -11,6 +11,8 @@
  * commit a change (in doubt), the rest grows with every end of one. An entry
  * is made only of generations without doubt, so equality suffices.
  *
+ * Each key has two sets of WAYS places where it may stand.
+ *
  * In recovery nothing tells of changes, so the cache isn't used there.
  *
  * Locks: none but an entry's spinlock for the note of its last use. A
@@ -155,10 +157,17 @@ tag_of(const unsigned char hash[MV_HASH_LEN])
 	return tag | 1;
 }
 
-static inline uint64
-set_of(uint64 tag)
+/* Where a tag may stand: the first places of two sets, so that none is full long before all are. */
+static inline void
+both_sets(uint64 tag, uint64 first[2])
 {
-	return (uint64) (((unsigned __int128) tag * cache->nsets) >> 64);
+	uint64		a = (uint64) (((unsigned __int128) tag * cache->nsets) >> 64);
+	uint64		b = (uint64) (((unsigned __int128) (tag * UINT64CONST(0x9e3779b97f4a7c15)) * cache->nsets) >> 64);
+
+	if (b == a)
+		b = a + 1 < cache->nsets ? a + 1 : 0;
+	first[0] = a * WAYS;
+	first[1] = b * WAYS;
 }
 
 static inline bool
@@ -210,41 +219,60 @@ mv_cache_find(const unsigned char hash[MV_HASH_LEN], MvKey *key, MvKeySlot **slo
 {
 	Oid			relation;
 	uint64		tag;
-	uint64		first;
+	uint64		first[2];
 
 	if (!usable())
 		return false;
 	relation = mv_catalog()->api_keys;
 	tag = tag_of(hash);
-	first = set_of(tag) * WAYS;
-	for (uint64 i = first; i < first + WAYS; i++)
-		if (pg_atomic_read_u64(&tags[i]) == tag && read_slot(&slots[i], relation, hash, key))
-		{
-			*slot = &slots[i];
-			return true;
-		}
+	both_sets(tag, first);
+	for (int s = 0; s < 2; s++)
+		for (uint64 i = first[s]; i < first[s] + WAYS; i++)
+			if (pg_atomic_read_u64(&tags[i]) == tag && read_slot(&slots[i], relation, hash, key))
+			{
+				*slot = &slots[i];
+				return true;
+			}
 	return false;
 }
 
-/* The entry to write: the same key's, a free one, or the one longest unused. */
+/* The entry to write: the same key's, a free one of the emptier set, or the one longest unused. */
 static uint64
 choose(uint64 tag)
 {
-	uint64		first = set_of(tag) * WAYS;
-	uint64		best = first;
+	uint64		first[2];
+	uint64		best;
 	uint64		oldest = PG_UINT64_MAX;
+	int			most = 0;
 
-	for (uint64 i = first; i < first + WAYS; i++)
+	both_sets(tag, first);
+	best = first[0];
+	for (int s = 0; s < 2; s++)
 	{
-		uint64		held = pg_atomic_read_u64(&tags[i]);
-		uint64		used = held == 0 ? 0 : pg_atomic_read_u64(&slots[i].used_at);
+		int			room = 0;
+		uint64		last = 0;
 
-		if (held == tag)
-			return i;
-		if (used < oldest)
+		for (uint64 i = first[s]; i < first[s] + WAYS; i++)
 		{
-			oldest = used;
-			best = i;
+			uint64		held = pg_atomic_read_u64(&tags[i]);
+
+			if (held == tag)
+				return i;
+			if (held == 0)
+			{
+				room++;
+				last = i;
+			}
+			else if (most == 0 && pg_atomic_read_u64(&slots[i].used_at) < oldest)
+			{
+				oldest = pg_atomic_read_u64(&slots[i].used_at);
+				best = i;
+			}
+		}
+		if (room > most)
+		{
+			most = room;
+			best = last;
 		}
 	}
 	return best;
