@@ -48,6 +48,7 @@ PG_FUNCTION_INFO_V1(musicverse_keys_changed);
 #define ENDED			((UINT64CONST(1) << 16) - IN_DOUBT)
 #define DOUBT_MASK		UINT64CONST(0xffff)
 #define USE_INTERVAL	USECS_PER_SEC
+#define LINE			64		/* of the processor's caches, or a part of one */
 
 enum
 {
@@ -64,9 +65,9 @@ struct MvKeySlot
 	Oid			relation;		/* of api_keys: another one when the extension was created anew */
 	unsigned char hash[MV_HASH_LEN];
 	uint64		generation[KINDS];
+	pg_atomic_uint64 used_at;	/* TimestampTz */
 	MvKey		key;
 
-	pg_atomic_uint64 used_at;	/* TimestampTz */
 	slock_t		mutex;			/* for the note below, which outlives the entry */
 	bool		use_is_new;
 	Oid			use_database;
@@ -176,6 +177,15 @@ usable(void)
 	return cache != NULL && !pending && !RecoveryInProgress();
 }
 
+/* Asks for what will be read of an entry, all at once: one after the other they would each wait for memory. */
+static inline void
+prefetch(const MvKeySlot *slot)
+{
+	for (Size at = 0; at <= offsetof(MvKeySlot, key.cidrs); at += LINE)
+		__builtin_prefetch((const char *) slot + at);
+	__builtin_prefetch(slot->key.scopes);
+}
+
 /* Copies what is used of a key; what a writer leaves half done may be anything. */
 static inline void
 copy_key(MvKey *to, const MvKey *from)
@@ -226,10 +236,14 @@ mv_cache_find(const unsigned char hash[MV_HASH_LEN], MvKey *key, MvKeySlot **slo
 	relation = mv_catalog()->api_keys;
 	tag = tag_of(hash);
 	both_sets(tag, first);
+	__builtin_prefetch(&tags[first[1]]);
 	for (int s = 0; s < 2; s++)
 		for (uint64 i = first[s]; i < first[s] + WAYS; i++)
-			if (pg_atomic_read_u64(&tags[i]) == tag && read_slot(&slots[i], relation, hash, key))
+			if (pg_atomic_read_u64(&tags[i]) == tag)
 			{
+				prefetch(&slots[i]);
+				if (!read_slot(&slots[i], relation, hash, key))
+					continue;
 				*slot = &slots[i];
 				return true;
 			}
