@@ -8,6 +8,7 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
+#include "core/clock.h"
 #include "core/compat.h"
 #include "core/shared.h"
 #include "fmgr.h"
@@ -160,7 +161,7 @@ musicverse_quota_used(PG_FUNCTION_ARGS)
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
-	mv_quota_take(PG_GETARG_UUID_P(0), 0, none, &answer);
+	mv_quota_take(PG_GETARG_UUID_P(0), 0, none, mv_now(), &answer);
 	for (int p = 0; p < MV_PERIODS; p++)
 	{
 		values[2 * p] = Int64GetDatum(answer.used[p]);

@@ -71,6 +71,7 @@ count(const MvVerdict *verdict, const MvCall *call)
 	usage.status = verdict->status;
 	usage.refused = !verdict->allowed;
 	usage.shadow = verdict->allowed && verdict->reason != MV_ALLOWED;
+	usage.at = verdict->judged_at;
 	usage.duration_us = -1;
 	mv_usage_record(&usage);
 }
