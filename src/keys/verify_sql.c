@@ -37,6 +37,7 @@ typedef struct Kept
 {
 	TupleDesc	desc;
 	Datum		zero;
+	Datum		malformed;		/* the row for what is no key at all: always the same */
 } Kept;
 
 static Kept *
@@ -108,6 +109,19 @@ verdict_row(Kept *cache, MvVerdict *verdict)
 	return HeapTupleGetDatum(heap_form_tuple(cache->desc, values, nulls));
 }
 
+static Datum
+malformed_row(FunctionCallInfo fcinfo, Kept *cache, MvVerdict *verdict)
+{
+	if (unlikely(cache->malformed == 0))
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		cache->malformed = verdict_row(cache, verdict);
+		MemoryContextSwitchTo(old);
+	}
+	return cache->malformed;
+}
+
 /* verify_api_key(key text, scope text, client_ip inet, cost int, is_signed boolean) */
 Datum
 musicverse_verify_api_key(PG_FUNCTION_ARGS)
@@ -143,5 +157,7 @@ musicverse_verify_api_key(PG_FUNCTION_ARGS)
 	mv_verdict_key(&call, &verdict);
 	if (mv_count_verifications)
 		count(&verdict, &call);
+	if (verdict.reason == MV_MALFORMED)
+		return malformed_row(fcinfo, cache, &verdict);
 	return verdict_row(cache, &verdict);
 }
