@@ -34,6 +34,7 @@
 #define BEING_CLAIMED	PG_UINT64_MAX
 #define ADMIT			1
 #define CLOCK_BASE		(UINT64CONST(1) << 60)
+#define LINE			64		/* of the processor's caches, or a part of one */
 #define NS_PER_SECOND	UINT64CONST(1000000000)
 
 typedef struct BucketSet
@@ -125,6 +126,17 @@ both_sets(MvBucketId id, BucketSet *found[2])
 		b = a + 1 < buckets->nsets ? a + 1 : 0;
 	found[0] = &sets[a];
 	found[1] = &sets[b];
+}
+
+void
+mv_bucket_prefetch(MvBucketId id)
+{
+	BucketSet  *both[2];
+
+	both_sets(id, both);
+	for (int s = 0; s < 2; s++)
+		for (int i = 0; i < WAYS; i += LINE / sizeof(uint64))
+			__builtin_prefetch(&both[s]->lo[i]);
 }
 
 /*
@@ -303,6 +315,7 @@ mv_bucket_take(MvBucketId id, int64 cost, int64 capacity, double ns_per_token, M
 
 	if (unlikely(buckets == NULL))
 		mv_shared_require("rate limiting");
+	mv_bucket_prefetch(id);
 	taking.now = bucket_clock();
 	taking.capacity = capacity;
 	taking.ns_per_token = ns_per_token;

@@ -11,6 +11,8 @@
  * commit a change (in doubt), the rest grows with every end of one. An entry
  * is made only of generations without doubt, so equality suffices.
  *
+ * Each key has two sets of WAYS places where it may stand.
+ *
  * In recovery nothing tells of changes, so the cache isn't used there.
  *
  * Locks: none but an entry's spinlock for the note of its last use. A
@@ -46,6 +48,7 @@ PG_FUNCTION_INFO_V1(musicverse_keys_changed);
 #define ENDED			((UINT64CONST(1) << 16) - IN_DOUBT)
 #define DOUBT_MASK		UINT64CONST(0xffff)
 #define USE_INTERVAL	USECS_PER_SEC
+#define LINE			64		/* of the processor's caches, or a part of one */
 
 enum
 {
@@ -62,9 +65,9 @@ struct MvKeySlot
 	Oid			relation;		/* of api_keys: another one when the extension was created anew */
 	unsigned char hash[MV_HASH_LEN];
 	uint64		generation[KINDS];
+	pg_atomic_uint64 used_at;	/* TimestampTz */
 	MvKey		key;
 
-	pg_atomic_uint64 used_at;	/* TimestampTz */
 	slock_t		mutex;			/* for the note below, which outlives the entry */
 	bool		use_is_new;
 	Oid			use_database;
@@ -152,16 +155,32 @@ tag_of(const unsigned char hash[MV_HASH_LEN])
 	return tag | 1;
 }
 
-static inline uint64
-set_of(uint64 tag)
+/* Where a tag may stand: the first places of two sets, so that none is full long before all are. */
+static inline void
+both_sets(uint64 tag, uint64 first[2])
 {
-	return (uint64) (((unsigned __int128) tag * cache->nsets) >> 64);
+	uint64		a = (uint64) (((unsigned __int128) tag * cache->nsets) >> 64);
+	uint64		b = (uint64) (((unsigned __int128) (tag * UINT64CONST(0x9e3779b97f4a7c15)) * cache->nsets) >> 64);
+
+	if (b == a)
+		b = a + 1 < cache->nsets ? a + 1 : 0;
+	first[0] = a * WAYS;
+	first[1] = b * WAYS;
 }
 
 static inline bool
 usable(void)
 {
 	return cache != NULL && !pending && !RecoveryInProgress();
+}
+
+/* Asks for what will be read of an entry, all at once: one after the other they would each wait for memory. */
+static inline void
+prefetch(const MvKeySlot *slot)
+{
+	for (Size at = 0; at <= offsetof(MvKeySlot, key.cidrs); at += LINE)
+		__builtin_prefetch((const char *) slot + at);
+	__builtin_prefetch(slot->key.scopes);
 }
 
 /* Copies what is used of a key; what a writer leaves half done may be anything. */
@@ -207,41 +226,64 @@ mv_cache_find(const unsigned char hash[MV_HASH_LEN], MvKey *key, MvKeySlot **slo
 {
 	Oid			relation;
 	uint64		tag;
-	uint64		first;
+	uint64		first[2];
 
 	if (!usable())
 		return false;
 	relation = mv_catalog()->api_keys;
 	tag = tag_of(hash);
-	first = set_of(tag) * WAYS;
-	for (uint64 i = first; i < first + WAYS; i++)
-		if (pg_atomic_read_u64(&tags[i]) == tag && read_slot(&slots[i], relation, hash, key))
-		{
-			*slot = &slots[i];
-			return true;
-		}
+	both_sets(tag, first);
+	__builtin_prefetch(&tags[first[1]]);
+	for (int s = 0; s < 2; s++)
+		for (uint64 i = first[s]; i < first[s] + WAYS; i++)
+			if (pg_atomic_read_u64(&tags[i]) == tag)
+			{
+				prefetch(&slots[i]);
+				if (!read_slot(&slots[i], relation, hash, key))
+					continue;
+				*slot = &slots[i];
+				return true;
+			}
 	return false;
 }
 
-/* The entry to write: the same key's, a free one, or the one longest unused. */
+/* The entry to write: the same key's, a free one of the emptier set, or the one longest unused. */
 static uint64
 choose(uint64 tag)
 {
-	uint64		first = set_of(tag) * WAYS;
-	uint64		best = first;
+	uint64		first[2];
+	uint64		best;
 	uint64		oldest = PG_UINT64_MAX;
+	int			most = 0;
 
-	for (uint64 i = first; i < first + WAYS; i++)
+	both_sets(tag, first);
+	best = first[0];
+	for (int s = 0; s < 2; s++)
 	{
-		uint64		held = pg_atomic_read_u64(&tags[i]);
-		uint64		used = held == 0 ? 0 : pg_atomic_read_u64(&slots[i].used_at);
+		int			room = 0;
+		uint64		last = 0;
 
-		if (held == tag)
-			return i;
-		if (used < oldest)
+		for (uint64 i = first[s]; i < first[s] + WAYS; i++)
 		{
-			oldest = used;
-			best = i;
+			uint64		held = pg_atomic_read_u64(&tags[i]);
+
+			if (held == tag)
+				return i;
+			if (held == 0)
+			{
+				room++;
+				last = i;
+			}
+			else if (most == 0 && pg_atomic_read_u64(&slots[i].used_at) < oldest)
+			{
+				oldest = pg_atomic_read_u64(&slots[i].used_at);
+				best = i;
+			}
+		}
+		if (room > most)
+		{
+			most = room;
+			best = last;
 		}
 	}
 	return best;

@@ -39,7 +39,15 @@ typedef struct Kept
 	double		ns_per_token;
 	int64		capacity;
 	Datum		zero;
+	HeapTuple	allowed;		/* of take_tokens(): the row of a call that was allowed, to be copied */
 } Kept;
+
+/* How the columns begin that can't be null */
+typedef struct AllowedRow
+{
+	bool		allowed;
+	int32		remaining;
+} AllowedRow;
 
 double
 mv_ns_per_token_safe(Numeric per_second, int64 capacity)
@@ -132,6 +140,27 @@ let_pass(MvBucketAnswer *answer)
 	return answer->allowed;
 }
 
+/* The row (true, remaining, 0): forming it anew would cost as much as the limit itself. */
+static Datum
+allowed_row(FunctionCallInfo fcinfo, Kept *cache, int32 remaining)
+{
+	HeapTupleHeader row;
+
+	if (unlikely(cache->allowed == NULL))
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		Datum		values[3] = {BoolGetDatum(true), Int32GetDatum(0), cache->zero};
+		bool		nulls[3] = {false, false, false};
+
+		cache->allowed = heap_form_tuple(cache->desc, values, nulls);
+		MemoryContextSwitchTo(old);
+	}
+	row = palloc(cache->allowed->t_len);
+	memcpy(row, cache->allowed->t_data, cache->allowed->t_len);
+	((AllowedRow *) ((char *) row + row->t_hoff))->remaining = remaining;
+	return HeapTupleHeaderGetDatum(row);
+}
+
 /* take_tokens(bucket text, cost int, capacity int, refill_per_second numeric) */
 Datum
 musicverse_take_tokens(PG_FUNCTION_ARGS)
@@ -171,6 +200,8 @@ musicverse_take_tokens(PG_FUNCTION_ARGS)
 
 	mv_bucket_take(mv_bucket_id(MV_BUCKET_NAMED, VARDATA_ANY(bucket), VARSIZE_ANY_EXHDR(bucket)),
 				   cost, capacity, cache->ns_per_token, &answer);
+	if (answer.allowed)
+		return allowed_row(fcinfo, cache, (int32) answer.remaining);
 	values[0] = BoolGetDatum(let_pass(&answer));
 	values[1] = Int32GetDatum((int32) answer.remaining);
 	values[2] = cache->zero;

@@ -67,6 +67,7 @@ typedef struct SavedQuota
 
 static int	quota_entries = 65536;
 static Quotas *quotas = NULL;
+static uint32 *tags;			/* of the entries, WAYS a set: a part of their user's hash, to be compared first; 0 = free */
 static QuotaEntry *entries;
 static LWLockPadded *locks;
 
@@ -80,14 +81,17 @@ number_of_sets(void)
 static Size
 quotas_size(void)
 {
-	return add_size(MAXALIGN(sizeof(Quotas)), mul_size(number_of_sets() * WAYS, sizeof(QuotaEntry)));
+	Size		size = add_size(CACHELINEALIGN(sizeof(Quotas)), CACHELINEALIGN(mul_size(number_of_sets() * WAYS, sizeof(uint32))));
+
+	return add_size(size, mul_size(number_of_sets() * WAYS, sizeof(QuotaEntry)));
 }
 
 static void
 quotas_start(void *memory, LWLockPadded *tranche, bool fresh)
 {
 	quotas = memory;
-	entries = (QuotaEntry *) ((char *) memory + MAXALIGN(sizeof(Quotas)));
+	tags = (uint32 *) ((char *) memory + CACHELINEALIGN(sizeof(Quotas)));
+	entries = (QuotaEntry *) ((char *) tags + CACHELINEALIGN(number_of_sets() * WAYS * sizeof(uint32)));
 	locks = tranche;
 	if (!fresh)
 		return;
@@ -97,6 +101,7 @@ quotas_start(void *memory, LWLockPadded *tranche, bool fresh)
 		pg_atomic_init_u64(&quotas->thrown_out[i], 0);
 	for (uint64 i = 0; i < quotas->nsets * WAYS; i++)
 	{
+		tags[i] = 0;
 		entries[i].database = InvalidOid;
 		for (int p = 0; p < MV_PERIODS; p++)
 			pg_atomic_init_u64(&entries[i].used[p], 0);
@@ -107,7 +112,8 @@ quotas_start(void *memory, LWLockPadded *tranche, bool fresh)
 /* Where a user's entry may be, and the partition of that set */
 typedef struct Place
 {
-	QuotaEntry *set;
+	uint64		first;
+	uint32		tag;
 	int			partition;
 } Place;
 
@@ -116,7 +122,7 @@ place_of(Oid database, const pg_uuid_t *user_id)
 {
 	uint64		hash = hash_bytes_extended(user_id->data, UUID_LEN, database);
 	uint64		set = (uint64) (((unsigned __int128) hash * quotas->nsets) >> 64);
-	Place		place = {&entries[set * WAYS], set % PARTITIONS};
+	Place		place = {set * WAYS, (uint32) hash | 1, set % PARTITIONS};
 
 	return place;
 }
@@ -130,9 +136,9 @@ lock_of(const Place *place)
 static inline QuotaEntry *
 find(const Place *place, Oid database, const pg_uuid_t *user_id)
 {
-	for (int i = 0; i < WAYS; i++)
-		if (place->set[i].database == database && memcmp(&place->set[i].user_id, user_id, UUID_LEN) == 0)
-			return &place->set[i];
+	for (uint64 i = place->first; i < place->first + WAYS; i++)
+		if (tags[i] == place->tag && entries[i].database == database && memcmp(&entries[i].user_id, user_id, UUID_LEN) == 0)
+			return &entries[i];
 	return NULL;
 }
 
@@ -162,7 +168,7 @@ make_room(const Place *place)
 
 	for (int i = 0; i < WAYS; i++)
 	{
-		QuotaEntry *entry = &place->set[i];
+		QuotaEntry *entry = &entries[place->first + i];
 
 		if (!OidIsValid(entry->database))
 			return entry;
@@ -173,6 +179,7 @@ make_room(const Place *place)
 	if (oldest != NULL)
 	{
 		oldest->database = InvalidOid;
+		tags[oldest - entries] = 0;
 		pg_atomic_fetch_add_u64(&quotas->thrown_out[place->partition], 1);
 	}
 	return oldest;
@@ -214,6 +221,7 @@ put_in(const Place *place, const pg_uuid_t *user_id, const DateADT start[MV_PERI
 			}
 			pg_atomic_write_u64(&entry->asked_at, mv_now());
 			entry->database = MyDatabaseId;
+			tags[entry - entries] = place->tag;
 		}
 		LWLockRelease(lock_of(place));
 		return entry != NULL;
@@ -291,9 +299,15 @@ count(QuotaEntry *entry, int64 cost, const int64 limits[MV_PERIODS], MvQuotaAnsw
 }
 
 void
-mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIODS], MvQuotaAnswer *answer)
+mv_quota_prefetch(const pg_uuid_t *user_id)
 {
-	TimestampTz now = mv_now();
+	if (quotas != NULL)
+		__builtin_prefetch(&tags[place_of(MyDatabaseId, user_id).first]);
+}
+
+void
+mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIODS], TimestampTz now, MvQuotaAnswer *answer)
+{
 	DateADT		start[MV_PERIODS];
 	DateADT		next[MV_PERIODS];
 	Place		place;
@@ -352,7 +366,7 @@ mv_quota_look(const pg_uuid_t *user_id, MvQuotaAnswer *answer)
 
 	if (quotas != NULL)
 	{
-		mv_quota_take(user_id, 0, any_number, answer);
+		mv_quota_take(user_id, 0, any_number, mv_now(), answer);
 		return;
 	}
 	mv_period(mv_now(), start, next);
@@ -473,6 +487,7 @@ load_quotas(const char *data, Size len, int64 age_us, bool clean)
 		if (entry == NULL)
 			continue;
 		entry->database = saved.database;
+		tags[entry - entries] = place.tag;
 		entry->user_id = saved.user_id;
 		pg_atomic_write_u64(&entry->asked_at, mv_now());
 		for (int p = 0; p < MV_PERIODS; p++)

@@ -72,6 +72,7 @@ bool		mv_count_verifications = true;
 
 static int	usage_entries = 16384;
 static Usages *usages = NULL;
+static uint32 *tags;			/* of the entries, WAYS a set: a part of their key's hash, to be compared first; 0 = free */
 static UsageEntry *entries;
 static LWLockPadded *locks;		/* PARTITIONS, then that of the workers' states */
 
@@ -84,14 +85,17 @@ number_of_sets(void)
 static Size
 usages_size(void)
 {
-	return add_size(MAXALIGN(sizeof(Usages)), mul_size(number_of_sets() * WAYS, sizeof(UsageEntry)));
+	Size		size = add_size(CACHELINEALIGN(sizeof(Usages)), CACHELINEALIGN(mul_size(number_of_sets() * WAYS, sizeof(uint32))));
+
+	return add_size(size, mul_size(number_of_sets() * WAYS, sizeof(UsageEntry)));
 }
 
 static void
 usages_start(void *memory, LWLockPadded *tranche, bool fresh)
 {
 	usages = memory;
-	entries = (UsageEntry *) ((char *) memory + MAXALIGN(sizeof(Usages)));
+	tags = (uint32 *) ((char *) memory + CACHELINEALIGN(sizeof(Usages)));
+	entries = (UsageEntry *) ((char *) tags + CACHELINEALIGN(number_of_sets() * WAYS * sizeof(uint32)));
 	locks = tranche;
 	if (!fresh)
 		return;
@@ -123,12 +127,21 @@ usage_bucket(int64 duration_us)
 	return Min(bucket, USAGE_HISTOGRAM - 1);
 }
 
-static inline uint64
-set_of(const UsageKey *key)
+/* Where the entry of a key may be */
+typedef struct Place
 {
-	uint64		hash = hash_bytes_extended((const unsigned char *) key, sizeof(UsageKey), 0);
+	uint64		set;
+	uint32		tag;
+} Place;
 
-	return (uint64) (((unsigned __int128) hash * usages->nsets) >> 64);
+/* Names are short; what follows them is zeros. */
+static inline Place
+place_of(const UsageKey *key)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) key, offsetof(UsageKey, operation) + strlen(key->operation), 0);
+	Place		place = {(uint64) (((unsigned __int128) hash * usages->nsets) >> 64), (uint32) hash | 1};
+
+	return place;
 }
 
 static inline LWLock *
@@ -138,11 +151,11 @@ lock_of(uint64 set)
 }
 
 static inline UsageEntry *
-find(uint64 set, const UsageKey *key)
+find(const Place *place, const UsageKey *key)
 {
-	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
-		if (entry->key.minute == key->minute && memcmp(&entry->key, key, sizeof(UsageKey)) == 0)
-			return entry;
+	for (uint64 i = place->set * WAYS; i < (place->set + 1) * WAYS; i++)
+		if (tags[i] == place->tag && memcmp(&entries[i].key, key, sizeof(UsageKey)) == 0)
+			return &entries[i];
 	return NULL;
 }
 
@@ -162,6 +175,7 @@ take_out(UsageEntry *entry, UsageRow *row)
 		pg_atomic_write_u32(&entry->histogram[b], 0);
 	}
 	memset(&entry->key, 0, sizeof(entry->key));
+	tags[entry - entries] = 0;
 }
 
 /* Whether nobody will write an entry into its table */
@@ -174,23 +188,25 @@ is_lost(const UsageEntry *entry, const UsageKey *key)
 
 /* A place for the key, whose partition is locked; or NULL. */
 static UsageEntry *
-put_in(uint64 set, const UsageKey *key)
+put_in(const Place *place, const UsageKey *key)
 {
-	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
-		if (!OidIsValid(entry->key.database))
+	for (uint64 i = place->set * WAYS; i < (place->set + 1) * WAYS; i++)
+		if (tags[i] == 0)
 		{
-			entry->key = *key;
-			return entry;
+			entries[i].key = *key;
+			tags[i] = place->tag;
+			return &entries[i];
 		}
-	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
-		if (is_lost(entry, key))
+	for (uint64 i = place->set * WAYS; i < (place->set + 1) * WAYS; i++)
+		if (is_lost(&entries[i], key))
 		{
 			UsageRow	lost;
 
-			take_out(entry, &lost);
+			take_out(&entries[i], &lost);
 			pg_atomic_fetch_add_u64(&usages->dropped, lost.counter[USAGE_CALLS]);
-			entry->key = *key;
-			return entry;
+			entries[i].key = *key;
+			tags[i] = place->tag;
+			return &entries[i];
 		}
 	return NULL;
 }
@@ -224,7 +240,7 @@ make_key(UsageKey *key, const MvUsage *usage)
 	int			len = usage->operation_len;
 
 	memset(key, 0, sizeof(*key));
-	key->minute = (mv_now() + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / USECS_PER_MINUTE;
+	key->minute = ((usage->at != 0 ? usage->at : mv_now()) + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / USECS_PER_MINUTE;
 	key->database = MyDatabaseId;
 	key->status_class = Min(Max(usage->status / 100, 1), 5);
 	if (usage->key_id != NULL)
@@ -241,30 +257,32 @@ mv_usage_record(const MvUsage *usage)
 {
 	UsageKey	key;
 	UsageEntry *entry;
-	uint64		set;
+	Place		place;
+	LWLock	   *lock;
 
 	if (usages == NULL || RecoveryInProgress())
 		return;
 	make_key(&key, usage);
-	set = set_of(&key);
+	place = place_of(&key);
+	lock = lock_of(place.set);
 
-	LWLockAcquire(lock_of(set), LW_SHARED);
-	entry = find(set, &key);
+	LWLockAcquire(lock, LW_SHARED);
+	entry = find(&place, &key);
 	if (entry != NULL)
 		count(entry, usage);
-	LWLockRelease(lock_of(set));
+	LWLockRelease(lock);
 	if (entry != NULL)
 		return;
 
-	LWLockAcquire(lock_of(set), LW_EXCLUSIVE);
-	entry = find(set, &key);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	entry = find(&place, &key);
 	if (entry == NULL)
-		entry = put_in(set, &key);
+		entry = put_in(&place, &key);
 	if (entry != NULL)
 		count(entry, usage);
 	else
 		pg_atomic_fetch_add_u64(&usages->dropped, 1);
-	LWLockRelease(lock_of(set));
+	LWLockRelease(lock);
 }
 
 int
@@ -295,20 +313,20 @@ usage_take(UsageRow *rows, int n, uint64 *from)
 static bool
 add_row(const UsageRow *row, bool alone)
 {
-	uint64		set = set_of(&row->key);
+	Place		place = place_of(&row->key);
 	UsageEntry *entry;
 
 	if (!alone)
-		LWLockAcquire(lock_of(set), LW_EXCLUSIVE);
-	entry = find(set, &row->key);
+		LWLockAcquire(lock_of(place.set), LW_EXCLUSIVE);
+	entry = find(&place, &row->key);
 	if (entry == NULL)
-		entry = put_in(set, &row->key);
+		entry = put_in(&place, &row->key);
 	for (int c = 0; entry != NULL && c < USAGE_COUNTERS; c++)
 		add(entry, c, row->counter[c]);
 	for (int b = 0; entry != NULL && b < USAGE_HISTOGRAM; b++)
 		pg_atomic_fetch_add_u32(&entry->histogram[b], row->histogram[b]);
 	if (!alone)
-		LWLockRelease(lock_of(set));
+		LWLockRelease(lock_of(place.set));
 	if (entry == NULL)
 		pg_atomic_fetch_add_u64(&usages->dropped, row->counter[USAGE_CALLS]);
 	return entry != NULL;

@@ -157,6 +157,7 @@ take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 	MvBucketAnswer bucket;
 	MvQuotaAnswer quota;
 
+	mv_quota_prefetch(&key->user_id);
 	verdict->judged_at = now;
 	mv_bucket_take(id, cost, key->burst, key->ns_per_token, &bucket);
 	report_bucket(verdict, "burst", key->burst, key->ns_per_token, &bucket);
@@ -165,7 +166,7 @@ take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 		refuse_by_limit(verdict, MV_RATE_LIMITED);
 		return;
 	}
-	mv_quota_take(&key->user_id, cost, key->quota, &quota);
+	mv_quota_take(&key->user_id, cost, key->quota, now, &quota);
 	report_quota(verdict, key->quota, &quota, cost, now);
 	if (!quota.allowed)
 	{
