@@ -46,6 +46,7 @@ end
 $$;
 select pg_temp.rows(:'a', 'mine');
 select pg_temp.rows(:'b', 'theirs');
+select key from create_api_key(:'a', 'by key') \gset
 -- the body of an event of 2001 is to be JSON like any other
 update events set payload = jsonb_build_object('type', type, 'timestamp', created_at, 'data', jsonb_build_object('title', payload)) where payload in ('mine', 'theirs');
 grant select on ids to public;
@@ -232,11 +233,24 @@ reset role;
 
 -- anybody -----------------------------------------------------------------
 set local role regress_rls_anon;
-select set_config('request.jwt.claims', '{"sub": "00000000-0000-4000-8000-0000000000ca", "role": "anon"}', true) is not null as claimed;
+select set_config('request.jwt.claims', '{"role": "anon"}', true) is not null as no_user;
 select relname as readable from pg_temp.relations where pg_temp.look(oid) <> '42501' order by relname collate "C";
+select name as "shows what is somebody's" from pg_temp.relations where pg_temp.leaks(pg_temp.look(oid), 'theirs') or pg_temp.leaks(pg_temp.look(oid), 'mine');
 select name, pg_temp.writes(oid) as "can be written" from pg_temp.relations where pg_temp.writes(oid) !~ '^((42501|42809|55000|0A000) ?)+$';
-select string_agg(proname, ' ' order by proname) as callable from pg_temp.functions where pg_temp.call(oid, array['00000000-0000-4000-8000-0000000000ca'::uuid]) not like '42501%';
+select string_agg(proname, ' ' order by proname) as callable from pg_temp.functions where has_function_privilege(oid, 'execute');
+-- every function answers as if nobody's things were not there
+with given as (select i.kind, 1 as uuids, array[i.id] as ids, array['00000000-0000-4000-8000-00000000ffff'::uuid] as nobodys from ids i
+               union all
+               select m.kind || ', ' || t.kind, 2, array[m.id, t.id], array['00000000-0000-4000-8000-00000000ffff'::uuid, '00000000-0000-4000-8000-00000000ffff'] from ids m, ids t
+                where m.owner = t.owner and m.kind in ('webhook', 'user') and t.kind in ('event', 'delivery', 'webhook', 'old event')),
+     tried as (select f.proname, g.kind, pg_temp.without(g.ids, pg_temp.call(f.oid, g.ids)) as got,
+                      pg_temp.without(g.nobodys, pg_temp.call(f.oid, g.nobodys)) as expected
+                 from pg_temp.functions f, given g where f.uuids >= g.uuids and has_function_privilege(f.oid, 'execute'))
+select proname, kind, got, expected from tried where got not like '42501%' and got <> expected;
+select string_agg(proname, ' ' order by proname) as "does something for nobody" from pg_temp.functions f
+ where has_function_privilege(oid, 'execute') and pg_temp.call(oid, array['00000000-0000-4000-8000-0000000000ca'::uuid]) ~ '^returned (?!false$|nothing$)';
 reset role;
+select md5(pg_temp.state()) = :'before' as untouched;
 
 -- a service ---------------------------------------------------------------
 create temporary table all_rows as select name, pg_temp.count_rows(oid, :'a') + pg_temp.count_rows(oid, :'b') as n from pg_temp.relations where of_users and not leaf;
@@ -258,5 +272,19 @@ set local role regress_rls_user;
 select set_config('request.jwt.claims', '{"sub": "00000000-0000-4000-8000-0000000000ca"}', true) is not null as claimed;
 select name as "shows what is another user's" from pg_temp.relations where pg_temp.leaks(pg_temp.look(oid), 'theirs');
 select name as "a leaf that shows rows", pg_temp.look(oid) from pg_temp.relations where leaf and pg_temp.look(oid) <> '';
+reset role;
+
+-- whoever calls by a key is its user, whatever role lets it in, to the end of the transaction -----
+select set_config('request.headers', format('{"x-api-key": "%s"}', :'key'), true) is not null as asked, set_config('request.jwt.claims', '{"role": "anon"}', true) is not null as no_user;
+set local role regress_rls_anon;
+select name as "shows something before" from pg_temp.relations where pg_temp.leaks(pg_temp.look(oid), 'mine');
+select pre_request();
+select name as "shows what is another user's" from pg_temp.relations where pg_temp.leaks(pg_temp.look(oid), 'theirs');
+select name as "doesn't show one's own" from pg_temp.relations
+ where has_any_column_privilege(oid, 'select') and of_users and not leaf and (pg_temp.look(oid) = '' or position('0000000000ca' in pg_temp.look(oid)) = 0);
+set local role regress_rls_service;
+select caller_is_service() as service;
+select name as "shows a service what is another user's" from pg_temp.relations where pg_temp.leaks(pg_temp.look(oid), 'theirs');
+select pg_temp.call('musicverse.create_webhook'::regproc, array[:'b'::uuid]) like '42501%' as refused;
 reset role;
 rollback;

@@ -50,11 +50,11 @@ begin
     foreach name in array '{tiers,event_types,scopes,routes}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
-    foreach name in array '{exposed_roles,installation,worker_marks}'::text[] loop
+    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
-    foreach name in array '{tiers,scopes,routes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+    foreach name in array '{tiers,scopes,routes,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
         execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
         execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
         execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
@@ -65,17 +65,21 @@ $$;
 create policy own_rows on webhook_state for select
     using ((select caller_is_service()) or exists (select from webhook_endpoints w where w.id = webhook_id));
 
--- What the kinds of roles get: a service role gets all three lists, an
--- authenticated one the lower two, an anonymous one the last. A function
--- stands for all that bear its name.
+-- What the kinds of roles get: a service role gets all three lists, the others
+-- the lower two. A function stands for all that bear its name.
+--
+-- An anonymous role gets what an authenticated one has, as that is whom
+-- PostgREST lets in for a caller by API key, which is no token. Without a
+-- caller row-level security shows it nothing of any user, and the functions
+-- refuse to act for one.
 create function _exposed(kind text, out readable text[], out writable text[], out callable text[]) returns record
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
-        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status}'::text[]
+        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,request_scopes}'::text[]
         when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
         when 'anon' then '{tiers,event_types,scopes,routes}' end,
     case kind
-        when 'service' then '{tiers,scopes,routes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        when 'service' then '{tiers,scopes,routes,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
         else '{}' end,
     case kind
         when 'service' then
@@ -86,7 +90,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
               create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top}'
-        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature}' end
+        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,pre_request}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
 
@@ -105,18 +109,19 @@ begin
         select r.rolname, v.role::text as role, v.kind, v.kinds, v.kind = 'service' as is_service
           from (values (service, 'service', '{service,authenticated,anon}'::text[]),
                        (authenticated, 'authenticated', '{authenticated,anon}'),
-                       (anon, 'anon', '{anon}')) v (role, kind, kinds)
+                       (anon, 'anon', '{authenticated,anon}')) v (role, kind, kinds)
           join pg_roles r on r.oid = v.role
     loop
         -- A role that changes its kind loses what it had.
         if exists (select from exposed_roles e where e.role_name = granted.rolname and e.kind <> granted.kind) then
             execute format('revoke all on all tables in schema musicverse from %s', granted.role);
-            execute format('revoke all on all functions in schema musicverse from %s', granted.role);
+            execute format('revoke all on all functions in schema musicverse, musicverse_v1, musicverse_v2 from %s', granted.role);
         end if;
         insert into exposed_roles as e (role_name, kind) values (granted.rolname, granted.kind)
             on conflict (role_name) do update set kind = excluded.kind where e.kind <> excluded.kind;
 
-        execute format('grant usage on schema musicverse to %s', granted.role);
+        execute format('grant usage on schema musicverse, musicverse_v1, musicverse_v2 to %s', granted.role);
+        execute format('grant execute on all functions in schema musicverse_v1, musicverse_v2 to %s', granted.role);
         for relation in
             select c.relname from pg_class c
              where c.relnamespace = 'musicverse'::regnamespace

@@ -124,6 +124,9 @@ mv_caller_is_service(void)
 	Oid			role = GetOuterUserId();
 	const MvCatalog *catalog;
 
+	/* Whoever calls by a key is that key's user, whatever role lets it in */
+	if (caller_lxid != InvalidLocalTransactionId && caller_lxid == current_lxid())
+		return false;
 	if (superuser_arg(role))
 		return true;
 	catalog = mv_catalog();

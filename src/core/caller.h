@@ -22,6 +22,7 @@ extern bool mv_caller(pg_uuid_t *user_id);
  * True for a superuser, a member of the extension's owner, and a member of a
  * role that expose_to() registered as service. Judges the role that was set
  * for the session, not that of a SECURITY DEFINER function around the call.
+ * False while a caller that mv_set_caller() set stands.
  */
 extern bool mv_caller_is_service(void);
 

@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 
 uint64		mv_endpoints_generation = 1;
+uint64		mv_requests_generation = 1;
 
 static MvCatalog catalog;
 static bool catalog_valid = false;
@@ -33,7 +34,10 @@ relation_changed(Datum arg, Oid relid)
 	{
 		catalog_valid = false;
 		mv_endpoints_generation++;
+		mv_requests_generation++;
 	}
+	if (relid == catalog.routes || relid == catalog.request_scopes)
+		mv_requests_generation++;
 }
 
 void
@@ -93,6 +97,8 @@ mv_catalog_try(void)
 	found.exposed_roles = get_relname_relid("exposed_roles", found.schema);
 	found.quota_usage = get_relname_relid("quota_usage", found.schema);
 	found.quota_usage_pkey = get_relname_relid("quota_usage_pkey", found.schema);
+	found.routes = get_relname_relid("routes", found.schema);
+	found.request_scopes = get_relname_relid("request_scopes", found.schema);
 
 	/* within CREATE EXTENSION not everything may be there yet */
 	if (!OidIsValid(found.accounts) || !OidIsValid(found.accounts_pkey) || !OidIsValid(found.events) || !OidIsValid(found.event_log) ||
@@ -100,7 +106,8 @@ mv_catalog_try(void)
 		!OidIsValid(found.endpoints) || !OidIsValid(found.endpoints_user_idx) ||
 		!OidIsValid(found.tiers) || !OidIsValid(found.tiers_pkey) || !OidIsValid(found.api_keys) ||
 		!OidIsValid(found.api_keys_hash_idx) || !OidIsValid(found.exposed_roles) ||
-		!OidIsValid(found.quota_usage) || !OidIsValid(found.quota_usage_pkey))
+		!OidIsValid(found.quota_usage) || !OidIsValid(found.quota_usage_pkey) ||
+		!OidIsValid(found.routes) || !OidIsValid(found.request_scopes))
 		return NULL;
 
 	catalog = found;

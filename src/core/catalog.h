@@ -31,6 +31,8 @@ typedef struct MvCatalog
 	Oid			exposed_roles;
 	Oid			quota_usage;
 	Oid			quota_usage_pkey;
+	Oid			routes;
+	Oid			request_scopes;
 } MvCatalog;
 
 /* Registers the relcache callback. Called from _PG_init. */
@@ -50,6 +52,9 @@ extern const MvCatalog *mv_catalog(void);
  * that depend on it compare.
  */
 extern uint64 mv_endpoints_generation;
+
+/* The same for the tables of what requests may ask, routes and request_scopes. */
+extern uint64 mv_requests_generation;
 
 /*
  * Holds the extension until the end of the transaction: DROP EXTENSION waits,
