@@ -81,6 +81,67 @@ array_start(void *state)
 	return nested(state);
 }
 
+static JsonLexContext *
+make_lexer(const char *json, bool unescape)
+{
+#if PG_VERSION_NUM >= 170000
+	return makeJsonLexContextCstringLen(NULL, json, strlen(json), GetDatabaseEncoding(), unescape);
+#else
+	return makeJsonLexContextCstringLen(unconstify(char *, json), strlen(json), GetDatabaseEncoding(), unescape);
+#endif
+}
+
+static inline bool
+lex(JsonLexContext *lexer, JsonTokenType type)
+{
+	return json_lex(lexer) == JSON_SUCCESS && lexer->token_type == type;
+}
+
+/* Which of the names the string is that was just read; -1 for none */
+static inline int
+find_name(const JsonLexContext *lexer, const char *const names[], int n)
+{
+	const char *name = lexer->token_start + 1;
+	int			len = lexer->token_terminator - lexer->token_start - 2;
+
+	for (int i = 0; i < n; i++)
+		if (name[0] == names[i][0] && strncmp(name, names[i], len) == 0 && names[i][len] == '\0')
+			return i;
+	return -1;
+}
+
+/*
+ * Most objects are flat, of strings without a backslash: reads such a one
+ * without unescaping everything. False when it is another one, which may be
+ * good or bad.
+ */
+static bool
+read_flat(const char *json, const char *const names[], int n, char *values[])
+{
+	JsonLexContext *lexer;
+
+	if (strchr(json, '\\') != NULL)
+		return false;
+	lexer = make_lexer(json, false);
+	if (!lex(lexer, JSON_TOKEN_OBJECT_START))
+		return false;
+	do
+	{
+		int			i;
+
+		if (!lex(lexer, JSON_TOKEN_STRING))
+			return false;
+		i = find_name(lexer, names, n);
+		if (!lex(lexer, JSON_TOKEN_COLON) || !lex(lexer, JSON_TOKEN_STRING))
+			return false;
+		if (i >= 0)
+			values[i] = pnstrdup(lexer->token_start + 1, lexer->token_terminator - lexer->token_start - 2);
+		if (json_lex(lexer) != JSON_SUCCESS)
+			return false;
+	} while (lexer->token_type == JSON_TOKEN_COMMA);
+	return lexer->token_type == JSON_TOKEN_OBJECT_END && lex(lexer, JSON_TOKEN_END);
+}
+
 bool
 mv_json_members(const char *json, const char *const names[], int n, char *values[])
 {
@@ -93,12 +154,10 @@ mv_json_members(const char *json, const char *const names[], int n, char *values
 		.scalar = scalar,
 	};
 
-	for (int i = 0; i < n; i++)
-		values[i] = NULL;
-#if PG_VERSION_NUM >= 170000
-	reader.lex = makeJsonLexContextCstringLen(NULL, json, strlen(json), GetDatabaseEncoding(), true);
-#else
-	reader.lex = makeJsonLexContextCstringLen(unconstify(char *, json), strlen(json), GetDatabaseEncoding(), true);
-#endif
+	memset(values, 0, n * sizeof(char *));
+	if (read_flat(json, names, n, values))
+		return true;
+	memset(values, 0, n * sizeof(char *));
+	reader.lex = make_lexer(json, true);
 	return pg_parse_json(reader.lex, &actions) == JSON_SUCCESS && !reader.failed;
 }

@@ -271,6 +271,20 @@ refuse_by_verdict(const PreRequest *request, instr_time start)
 	refuse(request, start, mv_reason_name(verdict->reason), text, details, hint);
 }
 
+/* {"name":"value"}, of characters that need no escape but quotation marks */
+static char *
+put_header(char *to, const char *name, const char *value)
+{
+	to = stpcpy(stpcpy(stpcpy(to, "{\""), name), "\":\"");
+	for (; *value != '\0'; value++)
+	{
+		if (*value == '"')
+			*to++ = '\\';
+		*to++ = *value;
+	}
+	return stpcpy(to, "\"}");
+}
+
 /* Adds our headers to those that another pre-request has set. */
 static void
 set_response_headers(const PreRequest *request)
@@ -278,36 +292,38 @@ set_response_headers(const PreRequest *request)
 	const char *given = setting("response.headers");
 	int			len = strlen(given);
 	MvRateFields fields;
-	StringInfoData headers;
+	char	   *headers;
+	char	   *to;
 
-	initStringInfo(&headers);
 	while (len > 0 && isspace((unsigned char) given[len - 1]))
 		len--;
-	if (len > 0)
-	{
-		/* what is no array is PostgREST's to complain of */
-		if (given[len - 1] != ']')
-			return;
-		for (len--; len > 0 && isspace((unsigned char) given[len - 1]);)
-			len--;
-		appendBinaryStringInfo(&headers, given, len);
-		if (len == 0)
-			return;
-		appendStringInfoString(&headers, given[len - 1] == '[' ? "{" : ",{");
-	}
-	else
-		appendStringInfoString(&headers, "[{");
+	/* what is no array is PostgREST's to complain of */
+	if (len > 0 && given[--len] != ']')
+		return;
+	while (len > 0 && isspace((unsigned char) given[len - 1]))
+		len--;
+	if (len == 0 && given[0] == ']')
+		return;
 
+	to = headers = palloc(len + 2 * sizeof(fields) + MAX_REQUEST_ID + 128);
+	if (len == 0)
+		*to++ = '[';
+	else
+	{
+		memcpy(to, given, len);
+		to += len;
+		if (given[len - 1] != '[')
+			*to++ = ',';
+	}
 	if (mv_rate_fields(&request->verdict, &fields))
 	{
-		add_member(&headers, "RateLimit-Policy", fields.policy);
-		appendStringInfoString(&headers, "},{");
-		add_member(&headers, "RateLimit", fields.limit);
-		appendStringInfoString(&headers, "},{");
+		to = put_header(to, "RateLimit-Policy", fields.policy);
+		*to++ = ',';
+		to = put_header(to, "RateLimit", fields.limit);
+		*to++ = ',';
 	}
-	add_member(&headers, "X-Request-Id", request->request_id);
-	appendStringInfoString(&headers, "}]");
-	set_config_option("response.headers", headers.data, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	strcpy(put_header(to, "X-Request-Id", request->request_id), "]");
+	set_config_option("response.headers", headers, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
 /* ---- the request ---- */
