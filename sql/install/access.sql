@@ -47,14 +47,14 @@ begin
         execute format('create policy own_rows on %I for select
             using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
     end loop;
-    foreach name in array '{tiers,event_types,scopes,routes}'::text[] loop
+    foreach name in array '{tiers,event_types,scopes,routes,api_schemas}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
     foreach name in array '{exposed_roles,installation,worker_marks}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
-    foreach name in array '{tiers,scopes,routes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+    foreach name in array '{tiers,scopes,routes,api_schemas,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
         execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
         execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
         execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
@@ -72,10 +72,10 @@ create function _exposed(kind text, out readable text[], out writable text[], ou
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
         when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status}'::text[]
-        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
-        when 'anon' then '{tiers,event_types,scopes,routes}' end,
+        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys}'
+        when 'anon' then '{tiers,event_types,scopes,routes,api_schemas}' end,
     case kind
-        when 'service' then '{tiers,scopes,routes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        when 'service' then '{tiers,scopes,routes,api_schemas,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
         else '{}' end,
     case kind
         when 'service' then
@@ -85,8 +85,16 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
-              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top}'
-        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature}' end
+              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,
+              _caller_key_id,_check_delegation,_absent,_present,_api_user,_api_time,_api_missing,
+              _api_track,_api_job_v1,_api_job_v2,_api_webhook,_api_api_key,_api_generate,_api_jobs,_api_job,_api_cancel_job,
+              _api_list_tracks,_api_get_track,_api_update_track,_api_delete_track,_api_get_webhook,_api_own_webhook,_api_create_webhook,
+              _api_list_webhooks,_api_update_webhook,_api_delete_webhook,_api_rotate_webhook_secret,_api_test_webhook,_api_switch_webhook,
+              _api_replay_webhook,_api_webhook_stats,_api_list_deliveries,_api_get_delivery,_api_replay_delivery,_api_events,
+              _api_get_api_key,_api_create_api_key,_api_list_api_keys,_api_rotate_api_key,_api_revoke_api_key,_api_get_me,_api_get_usage,
+              _api_get_usage_top,_api_not_yet}'
+        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,openapi,
+              _cursor,_open_cursor,_api_place,_api_range,_api_choice,_api_next,_api_page,_api_list_event_types,_api_list_scopes}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
 

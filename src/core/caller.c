@@ -19,11 +19,14 @@
 #include "utils/jsonb.h"
 
 PG_FUNCTION_INFO_V1(musicverse_current_user_id);
+PG_FUNCTION_INFO_V1(musicverse_caller_key_id);
 PG_FUNCTION_INFO_V1(musicverse_caller_is_service);
 PG_FUNCTION_INFO_V1(musicverse_require_user);
 
 static pg_uuid_t caller;
 static LocalTransactionId caller_lxid = InvalidLocalTransactionId;
+static pg_uuid_t caller_key;
+static bool caller_has_key = false;
 
 static LocalTransactionId
 current_lxid(void)
@@ -38,6 +41,7 @@ current_lxid(void)
 void
 mv_set_caller(const pg_uuid_t *user_id)
 {
+	caller_has_key = false;
 	if (user_id == NULL)
 	{
 		caller_lxid = InvalidLocalTransactionId;
@@ -45,6 +49,14 @@ mv_set_caller(const pg_uuid_t *user_id)
 	}
 	caller = *user_id;
 	caller_lxid = current_lxid();
+}
+
+void
+mv_set_caller_key(const pg_uuid_t *key_id)
+{
+	caller_has_key = key_id != NULL;
+	if (caller_has_key)
+		caller_key = *key_id;
 }
 
 /* The 36 characters of a UUID, as a machine's sub need not be one. */
@@ -138,6 +150,19 @@ musicverse_current_user_id(PG_FUNCTION_ARGS)
 	if (!mv_caller(user_id))
 		PG_RETURN_NULL();
 	PG_RETURN_UUID_P(user_id);
+}
+
+/* _caller_key_id() */
+Datum
+musicverse_caller_key_id(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *key_id;
+
+	if (!caller_has_key || caller_lxid == InvalidLocalTransactionId || caller_lxid != current_lxid())
+		PG_RETURN_NULL();
+	key_id = palloc(sizeof(pg_uuid_t));
+	*key_id = caller_key;
+	PG_RETURN_UUID_P(key_id);
 }
 
 Datum

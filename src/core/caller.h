@@ -15,6 +15,13 @@
  */
 extern void mv_set_caller(const pg_uuid_t *user_id);
 
+/*
+ * The API key by which the caller came, for as long as the caller stands; to be
+ * set after mv_set_caller(), which forgets the key of the caller before. What a
+ * key may hand out depends on it.
+ */
+extern void mv_set_caller_key(const pg_uuid_t *key_id);
+
 /* False when there is no caller. Raises only on malformed claims. */
 extern bool mv_caller(pg_uuid_t *user_id);
 
