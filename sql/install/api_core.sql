@@ -42,8 +42,10 @@ begin
         return;
     end if;
     select a.scopes, a.expires_at, a.allowed_cidrs, a.require_signature into k from api_keys a where a.id = caller_key;
+    if not found then
+        raise exception 'the key that asks is gone' using errcode = '42501', hint = 'Ask with another key.';
+    end if;
     problem := case
-        when not found then 'the key that asks is gone'
         when cardinality(k.scopes) > 0 and coalesce(cardinality(scopes), 0) = 0 then 'a key for every scope'
         when cardinality(k.scopes) > 0 and not scopes <@ k.scopes then
             format('a key with scope "%s"', (select left(s, 63) from unnest(scopes) s where s <> all (k.scopes) order by s limit 1))
@@ -133,6 +135,10 @@ language sql immutable parallel safe return json_build_object('data', coalesce(d
 comment on function _api_page(json, text) is 'A page of a list';
 
 -- ---- the JSON of a resource
+
+create function _api_with(resource json, name text, value text) returns json
+language sql immutable parallel safe return (left(resource::text, -1) || ', ' || to_json(name) || ' : ' || to_json(value) || '}')::json;
+comment on function _api_with(json, text, text) is 'A resource, not an empty one, with one more property, such as a secret that is seen this once';
 
 create function _api_time(at timestamptz) returns text
 language sql stable parallel safe return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');

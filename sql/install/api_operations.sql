@@ -45,10 +45,12 @@ comment on function _api_jobs(text, int, text, int, text) is 'A page of jobs, ne
 
 create function _api_job(job_id uuid) returns table (job generation_jobs, track tracks)
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
 begin
     return query
         select j, t from generation_jobs j left join tracks t on t.id = j.track_id and t.deleted_at is null
-         where j.id = job_id and j.user_id = _api_user();
+         where j.id = job_id and j.user_id = me;
     if not found then
         perform _api_missing('job', job_id);
     end if;
@@ -60,6 +62,7 @@ create function _api_generate(prompt text, style text, duration int, params json
 returns table (job generation_jobs, track tracks)
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
+    me uuid := _api_user();
     made uuid;
 begin
     if coalesce(prompt, '') !~ '\S' then
@@ -69,7 +72,7 @@ begin
     elsif jsonb_typeof(params) not in ('object', 'null') then
         raise exception 'params must be an object, not %', jsonb_typeof(params) using errcode = '22023', detail = '{"field": "/params"}';
     end if;
-    made := generate(_api_user(), prompt, style, duration, coalesce(nullif(params, 'null'), '{}'), null::text);
+    made := generate(me, prompt, style, duration, coalesce(nullif(params, 'null'), '{}'), null::text);
     return query select * from _api_job(made);
 end
 $$;
@@ -104,7 +107,7 @@ declare
     is_ascending boolean := sort = 'created_at';
     since timestamptz := coalesce(created_after, '-infinity');
     until timestamptz := coalesce(created_before, 'infinity');
-    at timestamptz := coalesce(place[1]::timestamptz, case when is_ascending then '-infinity' else 'infinity' end);
+    at timestamptz := coalesce(place[1]::timestamptz, case when is_ascending then '-infinity' else 'infinity' end::timestamptz);
     at_id uuid := coalesce(place[2]::uuid, case when is_ascending then '00000000-0000-0000-0000-000000000000'
                                                 else 'ffffffff-ffff-ffff-ffff-ffffffffffff' end::uuid);
     page tracks[];
@@ -145,9 +148,10 @@ comment on function _api_list_tracks(text, int, text, int, text, timestamptz, ti
 create function _api_get_track(track_id uuid) returns json
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
+    me uuid := _api_user();
     t tracks;
 begin
-    select * into t from tracks x where x.id = track_id and x.user_id = _api_user() and x.deleted_at is null;
+    select * into t from tracks x where x.id = track_id and x.user_id = me and x.deleted_at is null;
     if not found then
         perform _api_missing('track', track_id);
     end if;
@@ -181,9 +185,10 @@ comment on function _api_delete_track(uuid) is 'Deletes a track';
 create function _api_get_webhook(webhook_id uuid) returns json
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
+    me uuid := _api_user();
     w webhooks;
 begin
-    select * into w from webhooks x where x.id = webhook_id and x.user_id = _api_user();
+    select * into w from webhooks x where x.id = webhook_id and x.user_id = me;
     if not found then
         perform _api_missing('webhook', webhook_id);
     end if;
@@ -196,8 +201,10 @@ comment on function _api_get_webhook(uuid) is 'A webhook';
 -- here even a service's caller has its own only.
 create function _api_own_webhook(webhook_id uuid) returns void
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
 begin
-    perform from webhook_endpoints w where w.id = webhook_id and w.user_id = _api_user();
+    perform from webhook_endpoints w where w.id = webhook_id and w.user_id = me;
     if not found then
         perform _api_missing('webhook', webhook_id);
     end if;
@@ -211,7 +218,7 @@ declare
     made record;
 begin
     select * into made from create_webhook(_api_user(), url, events, description, headers);
-    return (_api_get_webhook(made.id)::jsonb || jsonb_build_object('secret', made.secret));
+    return _api_with(_api_get_webhook(made.id), 'secret', made.secret);
 end
 $$;
 comment on function _api_create_webhook(text, text[], text, jsonb) is 'Makes a webhook; its secret is seen this once';
@@ -379,6 +386,7 @@ comment on function _api_list_deliveries(text, int, text, uuid, text, text) is '
 create function _api_get_delivery(delivery_id uuid) returns json
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
+    me uuid := _api_user();
     result json;
 begin
     select json_build_object(
@@ -392,7 +400,7 @@ begin
                        'response_headers', a.response_headers, 'response_body', a.response_body, 'truncated', a.truncated) order by a.attempt)
                    from webhook_attempts a where a.delivery_id = v.id), '[]'))
       into result
-      from webhook_deliveries v where v.id = _api_get_delivery.delivery_id and v.user_id = _api_user();
+      from webhook_deliveries v where v.id = _api_get_delivery.delivery_id and v.user_id = me;
     if result is null then
         perform _api_missing('delivery', delivery_id);
     end if;
@@ -403,8 +411,10 @@ comment on function _api_get_delivery(uuid) is 'A delivery with its body and eve
 
 create function _api_replay_delivery(delivery_id uuid) returns json
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
 begin
-    perform from deliveries d where d.id = _api_replay_delivery.delivery_id and d.user_id = _api_user();
+    perform from deliveries d where d.id = _api_replay_delivery.delivery_id and d.user_id = me;
     if not found then
         perform _api_missing('delivery', delivery_id);
     end if;
@@ -452,9 +462,10 @@ comment on function _api_list_scopes() is 'The catalogue of scopes';
 create function _api_get_api_key(key_id uuid) returns json
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
+    me uuid := _api_user();
     k _readable_api_keys;
 begin
-    select * into k from _readable_api_keys x where x.id = key_id and x.user_id = _api_user();
+    select * into k from _readable_api_keys x where x.id = key_id and x.user_id = me;
     if not found then
         perform _api_missing('API key', key_id);
     end if;
@@ -470,7 +481,7 @@ declare
 begin
     perform _check_delegation(_caller_key_id(), scopes, expires_at, allowed_cidrs, require_signature);
     select * into made from create_api_key(_api_user(), name, scopes, expires_at, allowed_cidrs, require_signature);
-    return (_api_get_api_key(made.id)::jsonb || jsonb_build_object('key', made.key));
+    return _api_with(_api_get_api_key(made.id), 'key', made.key);
 end
 $$;
 comment on function _api_create_api_key(text, text[], timestamptz, cidr[], boolean) is 'Makes an API key; its text is seen this once';
@@ -504,7 +515,7 @@ begin
     select * into k from _readable_api_keys x where x.id = key_id;
     perform _check_delegation(_caller_key_id(), k.scopes, k.expires_at, k.allowed_cidrs, k.require_signature);
     select * into made from rotate_api_key(key_id, make_interval(secs => overlap_seconds));
-    return (_api_get_api_key(made.id)::jsonb || jsonb_build_object('key', made.key));
+    return _api_with(_api_get_api_key(made.id), 'key', made.key);
 end
 $$;
 comment on function _api_rotate_api_key(uuid, int) is 'Makes the key that takes the place of another; its text is seen this once';

@@ -12,6 +12,7 @@ declare
     properties constant jsonb := '{"title": 500, "style": 200, "cover_url": 2048, "metadata": 65536}';
     t tracks;
     change record;
+    kinds text[];
 begin
     if changes is null or jsonb_typeof(changes) <> 'object' then
         raise exception 'changes must be a JSON object, not %', coalesce(jsonb_typeof(changes), 'null')
@@ -24,10 +25,11 @@ begin
         raise exception 'track % does not exist', coalesce(id::text, 'null') using errcode = 'P0002';
     end if;
     for change in select e.key, e.value #>> '{}' as text, jsonb_typeof(e.value) as kind, e.value from jsonb_each(changes) e loop
+        kinds := case change.key when 'metadata' then '{object}' else '{string,"null"}' end;
         if not properties ? change.key then
             raise exception 'a track has no property "%" that can be changed', left(change.key, 100)
                 using errcode = '22023', hint = 'Known: cover_url, metadata, style, title.';
-        elsif change.kind <> case change.key when 'metadata' then 'object' else 'string' end and (change.kind <> 'null' or change.key = 'metadata') then
+        elsif change.kind <> all (kinds) then
             raise exception 'track property "%" must be %, not %', change.key,
                 case change.key when 'metadata' then 'an object' else 'a string or null' end, change.kind
                 using errcode = '22023', detail = json_build_object('field', '/' || change.key);
