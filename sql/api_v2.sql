@@ -116,10 +116,27 @@ prepare jobs_down as select j from generation_jobs j where j.user_id = $1 and j.
 select public.regress_v2_plan($q$execute tracks_down('00000000-0000-4000-8000-0000000000e4', 'infinity', '00000000-0000-4000-8000-0000000000e4', '-infinity', 'infinity', 20, 0)$q$);
 select public.regress_v2_plan($q$execute tracks_up('00000000-0000-4000-8000-0000000000e4', 's1', '-infinity', '00000000-0000-4000-8000-0000000000e4', 20)$q$);
 select public.regress_v2_plan($q$execute jobs_down('00000000-0000-4000-8000-0000000000e4', 'failed', 'infinity', '00000000-0000-4000-8000-0000000000e4', 20)$q$);
+reset plan_cache_mode;
+-- and so do the operations themselves: what a page reads is about what it shows
+reset role;
+select id as hook_id from musicverse.create_webhook(:'a', 'https://hooks.example.com/v2', '{track.*}') \gset
+select count(musicverse.emit_event(:'a', 'track.created', '{}')) from generate_series(1, 2000);
+analyze musicverse.deliveries, musicverse.events, musicverse.webhook_endpoints;
+create function public.regress_v2_reads(out relation text, out scanned bigint, out fetched_few boolean) returns setof record language sql as $$
+    select regexp_replace(relname::text, '_(\d{8}|default)$', ''), sum(seq_tup_read)::bigint, sum(idx_tup_fetch) < 400 from pg_stat_xact_user_tables
+     where schemaname = 'musicverse' and relname ~ '^(tracks|generation_jobs|deliveries_|events_)' group by 1 order by 1 $$;
+set role regress_v2_user;
+begin;
+select json_array_length(musicverse_v2.list_tracks() -> 'data') as tracks, json_array_length(musicverse_v2.list_tracks(style => 's1', sort => 'created_at') -> 'data') as by_style,
+       json_array_length(musicverse_v2.list_jobs() -> 'data') as jobs, json_array_length(musicverse_v2.list_jobs(status => 'failed') -> 'data') as failed,
+       json_array_length(musicverse_v2.list_deliveries() -> 'data') as deliveries,
+       json_array_length(musicverse_v2.list_deliveries(20, webhook_id => :'hook_id') -> 'data') as of_webhook;
+select * from public.regress_v2_reads() where scanned > 0 or not fetched_few;
+rollback;
 reset role;
 reset search_path;
 delete from musicverse.accounts where user_id in (:'a', :'b');
-drop function public.regress_v2_mask, public.regress_v2_plan;
+drop function public.regress_v2_mask, public.regress_v2_plan, public.regress_v2_reads;
 drop owned by regress_v2_service, regress_v2_user;
 drop role regress_v2_service, regress_v2_user;
 delete from musicverse.exposed_roles where role_name like 'regress\_v2\_%';

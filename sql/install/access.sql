@@ -93,7 +93,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               _api_replay_webhook,_api_webhook_stats,_api_list_deliveries,_api_get_delivery,_api_replay_delivery,_api_events,
               _api_get_api_key,_api_create_api_key,_api_list_api_keys,_api_rotate_api_key,_api_revoke_api_key,_api_get_me,_api_get_usage,
               _api_get_usage_top,_api_not_yet}'
-        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,openapi,
+        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,openapi,_openapi_frame,_openapi_operation,_openapi_responses,
               _cursor,_open_cursor,_api_place,_api_range,_api_choice,_api_next,_api_page,_api_list_event_types,_api_list_scopes}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';

@@ -61,7 +61,8 @@ language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
     select jsonb_strip_nulls(jsonb_build_object(
         'operationId', r.operation, 'tags', jsonb_build_array(r.tag), 'summary', r.summary,
         'description', nullif(concat_ws(e'\n\n', r.description, case when r.cost <> 1 then format('Costs %s calls.', r.cost) end), ''),
-        'security', case when r.needs_key then jsonb_build_array(jsonb_build_object('bearer', s.scopes), jsonb_build_object('apiKey', s.scopes)) else '[]' end)
+        'security', case when r.needs_key then jsonb_build_array(jsonb_build_object('bearer', s.scopes), jsonb_build_object('apiKey', s.scopes),
+                         jsonb_build_object('bearer', s.scopes, 'signature', '[]'::jsonb)) else '[]' end)
         -- examples hold nulls, which stay
         ) || jsonb_build_object(
         'parameters', r.parameters
