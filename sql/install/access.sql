@@ -47,14 +47,14 @@ begin
         execute format('create policy own_rows on %I for select
             using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
     end loop;
-    foreach name in array '{tiers,event_types,scopes,routes,api_versions}'::text[] loop
+    foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
     foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,idempotency_keys}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
-    foreach name in array '{tiers,scopes,routes,api_versions,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+    foreach name in array '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
         execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
         execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
         execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
@@ -66,7 +66,8 @@ create policy own_rows on webhook_state for select
     using ((select caller_is_service()) or exists (select from webhook_endpoints w where w.id = webhook_id));
 
 -- What the kinds of roles get: a service role gets all three lists, the others
--- the lower two. A function stands for all that bear its name.
+-- the lower two. A function stands for all that bear its name, or begin with what
+-- is before an asterisk.
 --
 -- An anonymous role gets what an authenticated one has, as that is whom
 -- PostgREST lets in for a caller by API key, which is no token. Without a
@@ -76,10 +77,10 @@ create function _exposed(kind text, out readable text[], out writable text[], ou
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
         when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,request_scopes}'::text[]
-        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
-        when 'anon' then '{tiers,event_types,scopes,routes,api_versions}' end,
+        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys}'
+        when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas}' end,
     case kind
-        when 'service' then '{tiers,scopes,routes,api_versions,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        when 'service' then '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
         else '{}' end,
     case kind
         when 'service' then
@@ -89,8 +90,10 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
-              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top}'
-        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,pre_request,handle_request,_cursor,_open_cursor}' end
+              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,
+              _caller_key_id,_check_delegation,_absent,_present}'
+        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,pre_request,handle_request,
+              openapi,_openapi_*,_api_*,_cursor,_open_cursor}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
 
@@ -124,7 +127,7 @@ begin
     for routine in
         select p.oid from pg_proc p
          where p.pronamespace = 'musicverse'::regnamespace
-           and p.proname = any (select unnest((_exposed(k)).callable) from unnest(kinds) k)
+           and exists (select from unnest(kinds) k, unnest((_exposed(k)).callable) c where p.proname like replace(replace(c, '_', '\_'), '*', '%'))
     loop
         execute format('grant execute on function %s to %s', routine, role);
     end loop;

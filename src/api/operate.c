@@ -188,7 +188,7 @@ mv_operate(MvApiCall *call)
 
 		SetUserIdAndSecContext(api_role(), save_context | SECURITY_LOCAL_USERID_CHANGE);
 		if (call->verdict.identified)
-			mv_set_caller(&call->verdict.user_id);
+			mv_set_caller(&call->verdict.user_id, call->verdict.has_key ? &call->verdict.key_id : NULL);
 		else
 			mv_set_caller_nobody();
 		run(call);

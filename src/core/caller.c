@@ -27,6 +27,7 @@
 #include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(musicverse_current_user_id);
+PG_FUNCTION_INFO_V1(musicverse_caller_key_id);
 PG_FUNCTION_INFO_V1(musicverse_caller_is_service);
 PG_FUNCTION_INFO_V1(musicverse_require_user);
 
@@ -48,7 +49,7 @@ current_lxid(void)
 }
 
 void
-mv_set_caller(const pg_uuid_t *user_id)
+mv_set_caller(const pg_uuid_t *user_id, const pg_uuid_t *key_id)
 {
 	if (user_id == NULL)
 	{
@@ -57,13 +58,16 @@ mv_set_caller(const pg_uuid_t *user_id)
 	}
 	caller.user_id = *user_id;
 	caller.is_user = true;
+	caller.has_key = key_id != NULL;
+	if (key_id != NULL)
+		caller.key_id = *key_id;
 	caller.lxid = current_lxid();
 }
 
 void
 mv_set_caller_nobody(void)
 {
-	caller.is_user = false;
+	caller.is_user = caller.has_key = false;
 	caller.lxid = current_lxid();
 }
 
@@ -197,6 +201,19 @@ musicverse_current_user_id(PG_FUNCTION_ARGS)
 	if (!mv_caller(user_id))
 		PG_RETURN_NULL();
 	PG_RETURN_UUID_P(user_id);
+}
+
+/* _caller_key_id() */
+Datum
+musicverse_caller_key_id(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *key_id;
+
+	if (!set_by_c() || !caller.has_key)
+		PG_RETURN_NULL();
+	key_id = palloc(sizeof(pg_uuid_t));
+	*key_id = caller.key_id;
+	PG_RETURN_UUID_P(key_id);
 }
 
 Datum

@@ -14,14 +14,17 @@ typedef struct MvCallerState
 {
 	LocalTransactionId lxid;	/* in which it holds */
 	bool		is_user;		/* false: nobody */
+	bool		has_key;
 	pg_uuid_t	user_id;
+	pg_uuid_t	key_id;
 } MvCallerState;
 
 /*
- * Sets the caller until the end of the transaction; with NULL the claims count
- * again. Only C code can: a setting could be forged by anybody.
+ * Sets the caller until the end of the transaction, and the API key by which
+ * it came, or NULL: what a key may hand out depends on it. Without a user the
+ * claims count again. Only C code can: a setting could be forged by anybody.
  */
-extern void mv_set_caller(const pg_uuid_t *user_id);
+extern void mv_set_caller(const pg_uuid_t *user_id, const pg_uuid_t *key_id);
 
 /*
  * The same, but for nobody: whoever the session is, until the end of the
