@@ -223,8 +223,6 @@ start_daemon(void)
 									  MHD_OPTION_UNESCAPE_CALLBACK, leave_escaped, NULL,
 #if MHD_VERSION >= 0x01000000
 									  MHD_OPTION_CLIENT_DISCIPLINE_LVL, 1,
-#else
-									  MHD_OPTION_STRICT_FOR_CLIENT, 1,
 #endif
 									  MHD_OPTION_END);
 	if (gateway.daemon == NULL)

@@ -42,7 +42,7 @@
 #define MAX_FIELDS			100		/* headers of a request */
 #define MAX_HEAD			16384	/* bytes of its head */
 #define MAX_TARGET			8192	/* bytes of its target */
-#define POOL_SIZE			32768	/* what libmicrohttpd keeps for a connection */
+#define POOL_SIZE			24576	/* what libmicrohttpd keeps for a connection, and clears after each request */
 #define MAX_LISTENERS		8
 #define TICK_US				INT64CONST(1000000)
 

@@ -31,6 +31,20 @@ connection_of(struct MHD_Connection *mhd)
 	return info != NULL ? info->socket_context : NULL;
 }
 
+/*
+ * libmicrohttpd is about to take the query apart, for which it has no room
+ * when there are thousands of parameters, and then never answers. Nobody needs
+ * the parts: the buffer is its own and the connection's, so the query ends here.
+ */
+static void
+leave_query_alone(const char *uri, size_t len)
+{
+	char	   *query = len > 0 ? memchr(unconstify(char *, uri), '?', len) : NULL;
+
+	if (query != NULL)
+		query[1] = '\0';
+}
+
 /* The first line has come. The target is copied, as libmicrohttpd cuts it up. */
 void *
 gateway_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
@@ -60,6 +74,7 @@ gateway_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
 		memcpy(connection->target, uri, len);
 	connection->target[len] = '\0';
 	connection->target_len = len;
+	leave_query_alone(uri, len);
 	return NULL;
 }
 

@@ -10,7 +10,8 @@
  * head up in place, putting a NUL wherever something ended, a head that was
  * well formed shows in where the pieces lie: each begins exactly behind the
  * one before and the separator that belongs between. From 1.0 on the library
- * refuses these by itself (MHD_OPTION_CLIENT_DISCIPLINE_LVL).
+ * refuses these by itself (MHD_OPTION_CLIENT_DISCIPLINE_LVL). The older one's
+ * strict mode isn't asked for: it closes without a word, or answers twice.
  */
 #include "postgres.h"
 
