@@ -76,7 +76,7 @@ create policy own_rows on webhook_state for select
 create function _exposed(kind text, out readable text[], out writable text[], out callable text[]) returns record
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
-        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,request_scopes}'::text[]
+        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,request_scopes}'::text[]
         when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys}'
         when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas}' end,
     case kind
@@ -86,7 +86,8 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         when 'service' then
             '{set_tier,record_payment,record_subscription,register_event_type,row_schema,emit_event,emit_row_event,emit_state_event,
               ensure_account,touch_updated_at,sign_webhook,verify_webhook,sending_status,address_refusal,_worker_status,
-              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status,record_usage,flush_usage,_usage_status,verify_request_signature}'::text[]
+              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status,record_usage,flush_usage,_usage_status,verify_request_signature,
+              _gateway_status,metrics,health}'::text[]
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,

@@ -1,0 +1,16 @@
+/*
+ * The gateway: background workers that serve the API over HTTP, static files
+ * and what operators ask (/healthz, /readyz, /metrics).
+ */
+#ifndef MV_GATEWAY_H
+#define MV_GATEWAY_H
+
+#include "postgres.h"
+
+/* Settings, shared memory and the kind of worker. Called from _PG_init. */
+extern void mv_gateway_init(void);
+
+/* musicverse.max_request_body, in bytes: what a request may bring at most */
+extern int	mv_max_request_body;
+
+#endif							/* MV_GATEWAY_H */
