@@ -266,7 +266,7 @@ declare
     found_id text;
     word text;
     meaning text;
-    progress numeric;
+    percent numeric;
     value jsonb;
     audio text;
     made jsonb := '{}';
@@ -312,7 +312,7 @@ begin
 
     if meaning = 'succeeded' then
         audio := jsonb_path_query_first(document, (paths ->> 'audio_url')::jsonpath, '{}', true) #>> '{}';
-        if audio is null or audio !~ '^https?://[!-~]{1,2040}$' then
+        if not coalesce(audio ~ '^https?://[!-~]+$' and length(audio) <= 2048, false) then
             return 'the generation succeeded without the URL of its audio';
         end if;
     end if;
@@ -322,7 +322,9 @@ begin
            set state = 'running', failures = 0, attempts = 0, last_error = null, next_at = _now() + (config ->> 'poll_interval')::float8 * interval '1 second'
          where k.job_id = w.job_id;
     elsif w.failures > 0 then
-        update generation_work k set failures = 0, last_error = null where k.job_id = w.job_id;
+        update generation_work k
+           set failures = 0, last_error = null, next_at = _now() + (config ->> 'poll_interval')::float8 * interval '1 second'
+         where k.job_id = w.job_id;
     end if;
     if j.status = 'queued' then
         update generation_jobs g set status = 'started' where g.id = j.id;
@@ -332,11 +334,12 @@ begin
         when 'queued', 'running' then
             value := jsonb_path_query_first(document, (paths ->> 'progress')::jsonpath, '{}', true);
             if jsonb_typeof(value) = 'number' then
-                progress := floor(least(99, greatest(0, value::numeric * (config ->> 'progress_scale')::numeric)));
+                percent := floor(least(99, greatest(0, value::numeric * (config ->> 'progress_scale')::numeric)));
                 -- never backwards, and at most once a second
-                if progress > j.progress and coalesce(w.progress_at + interval '1 second' <= _now(), true) then
-                    update generation_jobs g set progress = _job_report.progress where g.id = j.id;
-                    update generation_work k set progress_at = _now() where k.job_id = w.job_id;
+                if percent > j.progress and coalesce(w.progress_at + interval '1 second' <= _now(), true) then
+                    update generation_jobs g set progress = percent where g.id = j.id;
+                    update generation_work k set progress_at = _now(), next_at = _now() + (config ->> 'poll_interval')::float8 * interval '1 second'
+                     where k.job_id = w.job_id;
                 end if;
             end if;
         when 'failed', 'cancelled' then
@@ -361,7 +364,7 @@ begin
                             then greatest(1, round(value::numeric)) else j.duration end;
             name := left(_clean_message(jsonb_path_query_first(document, (paths ->> 'title')::jsonpath, '{}', true) #>> '{}'), 300);
             cover := jsonb_path_query_first(document, (paths ->> 'cover_url')::jsonpath, '{}', true) #>> '{}';
-            if cover !~ '^https?://[!-~]{1,2040}$' then
+            if cover !~ '^https?://[!-~]+$' or length(cover) > 2048 then
                 cover := null;
             end if;
             begin
@@ -390,7 +393,7 @@ create function _job_problem(j generation_jobs, w generation_work, config jsonb,
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     other text;
-    wait interval := greatest(_retry_delay(w.failures + 1), least(retry_after, 3600) * interval '1 second');
+    wait interval := greatest(_retry_delay(w.failures + 1), least(coalesce(retry_after, 0), 3600) * interval '1 second');
     switch boolean := kind = 'submit' and w.state = 'submitting' and (config ->> 'failover')::boolean
         and (elsewhere = 'now' or elsewhere = 'later' and w.failures + 1 >= (config ->> 'attempts')::int);
 begin
