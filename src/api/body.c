@@ -11,19 +11,19 @@
 #include "api/respond.h"
 #include "utils/guc.h"
 
-static int	max_request_body = 1024;
+int			mv_max_request_body = 1024 * 1024;
 
 void
 mv_body_init(void)
 {
 	DefineCustomIntVariable("musicverse.max_request_body", "Largest body of a request to the REST API.",
-							NULL, &max_request_body, 1024, 1, 64 * 1024, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+							NULL, &mv_max_request_body, 1024 * 1024, 1024, 64 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE, NULL, NULL, NULL);
 }
 
 bool
 mv_check_body_size(MvApiCall *call)
 {
-	Size		allowed = (Size) max_request_body * 1024;
+	Size		allowed = (Size) mv_max_request_body;
 
 	if (call->request->body_len <= allowed)
 		return true;

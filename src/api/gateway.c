@@ -55,7 +55,6 @@ char	   *gateway_document_root = NULL;
 bool		gateway_require_https = false;
 int			gateway_access_log = ACCESS_LOG_OFF;
 MvNetworks *gateway_metrics_allowed = NULL;
-int			mv_max_request_body = 1024 * 1024;
 
 static char *metrics_allowed;
 
@@ -113,8 +112,6 @@ define_settings(void)
 	DefineCustomIntVariable("musicverse.gateway_connections_per_address",
 							"Connections that a gateway worker has with one address at most, trusted proxies aside.",
 							"0 = without limit.", &gateway_connections_per_address, 100, 0, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("musicverse.max_request_body", "Size of a request's body at most.",
-							NULL, &mv_max_request_body, 1024 * 1024, 0, 64 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomStringVariable("musicverse.gateway_document_root", "Folder whose files the gateway serves beside the API.",
 							   "An absolute path; empty for none.",
 							   &gateway_document_root, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, gateway_check_document_root, NULL, NULL);

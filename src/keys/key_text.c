@@ -13,7 +13,7 @@
 #include "utils/pg_crc.h"
 
 PG_FUNCTION_INFO_V1(musicverse_new_api_key);
-PG_FUNCTION_INFO_V1(musicverse_api_key_hash);
+PG_FUNCTION_INFO_V1(musicverse_hash_of_key);
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
@@ -152,9 +152,9 @@ musicverse_new_api_key(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-/* _api_key_hash(key text): NULL for what is no key */
+/* _hash_of_key(key text): NULL for what is no key */
 Datum
-musicverse_api_key_hash(PG_FUNCTION_ARGS)
+musicverse_hash_of_key(PG_FUNCTION_ARGS)
 {
 	text	   *key = PG_GETARG_TEXT_PP(0);
 
