@@ -290,6 +290,7 @@ my %other = (
 	retention                     => 7,
 	retry_schedule                => '7s,7min',
 	usage_flush_interval          => '7s',
+	trusted_proxies               => '10.0.0.0/8',
 	webhook_concurrency           => 7);
 my %was = map { $_->{name} => $_->{setting} }
   sql_rows($node, "select substr(name, 12) as name, setting from pg_settings where name like 'musicverse.%' and context = 'sighup'");
