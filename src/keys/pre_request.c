@@ -387,7 +387,8 @@ refuse_bypass(PreRequest *request, instr_time start)
 	if (likely(!has_bypassrls_privilege(GetUserId())) || superuser())
 		return;
 	set_status(request, 403);
-	refuse(request, start, "role", psprintf("role \"%s\" bypasses row-level security, so it can't call by an API key", GetUserNameFromId(GetUserId(), false)),
+	refuse(request, start, "role",
+		   psprintf("role \"%s\" bypasses row-level security, so it can't call by an API key", GetUserNameFromId(GetUserId(), false)),
 		   NULL, "Send the key without that role's token.");
 }
 

@@ -37,7 +37,9 @@ run_search_path(const char *data, size_t len)
 	namespace_search_path = "musicverse_v1";
 }
 
-static const char *const words[] = {"/rpc/", "%", "%2f", "%00", "%g0", "generate", "/", "musicverse_", "v1", "\"", ", ", " ", "public", "\"musicverse_v1\"", NULL};
+static const char *const words[] = {
+	"/rpc/", "%", "%2f", "%00", "%g0", "generate", "/", "musicverse_", "v1", "\"", ", ", " ", "public", "\"musicverse_v1\"", NULL
+};
 
 const FuzzTarget operation_targets[] = {
 	{"operation_path", run_path, words},

@@ -37,7 +37,8 @@ run_forwarded(const char *data, size_t len)
 }
 
 static const char *const words[] = {
-	"10.1.2.3", "fd00::7", "203.0.113.9", "2001:db8::1", "[2001:db8::1]:443", "::ffff:10.0.0.1", "unknown", "_hidden", ":4711", ", ", ",", " ", "\t", "[", "]", "%eth0", "/8", NULL
+	"10.1.2.3", "fd00::7", "203.0.113.9", "2001:db8::1", "[2001:db8::1]:443", "::ffff:10.0.0.1", "unknown", "_hidden",
+	":4711", ", ", ",", " ", "\t", "[", "]", "%eth0", "/8", NULL
 };
 
 const FuzzTarget proxies_targets[] = {
