@@ -3,8 +3,8 @@
  * transaction, after PostgREST has set what the request is by settings that
  * end with the transaction, and before the function that is called.
  *
- * Who calls is, in this order, the user of the key; whoever a service role
- * acts for; the sub of the token; an address. A key is refused, never ignored.
+ * Who calls is, in this order, the user of the key; a service role; the sub of
+ * the token; an address. A key is refused, never ignored.
  *
  * Works in read-only transactions and in recovery: nothing is written but
  * shared memory, and a rollback gives no token back. Nothing here outlives the
@@ -32,7 +32,9 @@
 #include "keys/rate_fields.h"
 #include "keys/usage.h"
 #include "lib/stringinfo.h"
+#include "miscadmin.h"
 #include "portability/instr_time.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
@@ -375,6 +377,21 @@ read_request(PreRequest *request, instr_time start)
 	request->call.cost = request->operation.cost;
 }
 
+/*
+ * A role that bypasses row-level security would show the key's user everybody's
+ * rows. A superuser may: that is somebody at work by hand.
+ */
+static void
+refuse_bypass(PreRequest *request, instr_time start)
+{
+	if (likely(!has_bypassrls_privilege(GetUserId())) || superuser())
+		return;
+	set_status(request, 403);
+	refuse(request, start, "role",
+		   psprintf("role \"%s\" bypasses row-level security, so it can't call by an API key", GetUserNameFromId(GetUserId(), false)),
+		   NULL, "Send the key without that role's token.");
+}
+
 /* The verdict on the request. True when there is a caller to be set. */
 static bool
 judge(PreRequest *request, instr_time start)
@@ -384,6 +401,7 @@ judge(PreRequest *request, instr_time start)
 
 	if (request->call.key != NULL)
 	{
+		refuse_bypass(request, start);
 		if (request->header[X_SIGNATURE] != NULL)
 		{
 			set_status(request, 401);

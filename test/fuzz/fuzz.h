@@ -32,7 +32,9 @@ extern const FuzzTarget guard_targets[],
 			request_targets[],
 			state_buckets_targets[],
 			state_usage_targets[],
-			state_quotas_targets[];
+			state_quotas_targets[],
+			proxies_targets[],
+			operation_targets[];
 
 /* server.c: runs the target; false when it raised */
 extern bool fuzz_run(const FuzzTarget *target, const char *data, size_t len);

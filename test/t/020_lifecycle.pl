@@ -294,6 +294,7 @@ my %other = (
 	retry_schedule                => '7s,7min',
 	usage_days_retention          => 700,
 	usage_flush_interval          => '7s',
+	trusted_proxies               => '10.0.0.0/8',
 	usage_hours_retention         => 70,
 	usage_retention               => 6,
 	webhook_concurrency           => 7,

@@ -10,8 +10,9 @@ sql($node, q{
 	create role anon nologin noinherit;
 	create role authenticated nologin noinherit;
 	create role service_role nologin noinherit bypassrls;
+	create role backend nologin noinherit;
 	create role authenticator login noinherit;
-	grant anon, authenticated, service_role to authenticator;
+	grant anon, authenticated, service_role, backend to authenticator;
 
 	-- operations as they are written: as their caller, over row-level security
 	create function musicverse_v1.whoami() returns json language sql stable set search_path = musicverse, pg_temp
@@ -29,7 +30,7 @@ sql($node, q{
 	create function musicverse_v1.make(title text, times int default 1) returns json language sql volatile as $$
 		select json_build_object('id', musicverse.create_webhook(musicverse.current_user_id(), 'https://hooks.example.com/' || title, '{*}')) from generate_series(1, times) limit 1 $$;
 	create function musicverse_v1.echo(json) returns json language sql immutable as 'select $1';
-	create function musicverse_v1.accepted() returns json language plpgsql stable as $$
+	create function musicverse_v1.accepted() returns json language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 	begin
 		perform set_config('response.status', '202', true),
 			set_config('response.headers', jsonb_insert(current_setting('response.headers')::jsonb, '{0}', '{"X-Function": "yes"}')::text, true);
@@ -53,7 +54,7 @@ sql($node, q{
 		('v1', 'POST', '/t/echo', 'echo', null, 1, true, 'x'), ('v1', 'GET', '/t/accepted', 'accepted', null, 1, true, 'x'),
 		('v1', 'GET', '/t/breaks', 'breaks', null, 1, true, 'x'), ('v1', 'GET', '/t/open', 'open', null, 1, false, 'x'),
 		('v2', 'GET', '/t/whoami', 'whoami', 'usage:read', 2, true, 'x');
-	select musicverse.expose_to('service_role', 'authenticated', 'anon')});
+	select musicverse.expose_to('service_role', 'authenticated', 'anon'), musicverse.expose_to('backend')});
 sql($node, "insert into musicverse.tiers (name, burst, refill_per_second, max_api_keys, max_webhooks, max_concurrent_jobs) values ('slow', 1000, 0.001, 50, 50, 1), ('tiny', 3, 0.05, 5, 5, 1)");
 sql($node, "select musicverse.set_tier('$_', 'slow')") foreach $one, $two;
 sql($node, "insert into musicverse.tracks (user_id, title) values ('$one', 'First'), ('$one', 'Second'), ('$two', 'Theirs')");
@@ -158,7 +159,11 @@ is($api->get('whoami', {}, with($key), %jwt)->{body}{user}, $one, 'with a key as
 my %service = (role => 'service_role', claims => { iss => 'supabase' });
 is_deeply($api->get('whoami', {}, {}, %service)->{body}, { user => undef, role => 'service_role', service => JSON::PP::true }, 'a service role is one');
 is($api->get('my_tracks', {}, {}, set => 1, %service)->{status}, 200, 'is not held up where a key is needed');
-is($api->get('whoami', {}, with($key), %service)->{body}{service}, JSON::PP::false, 'and with a key is the key\'s user and no service');
+refused($api->get('my_tracks', {}, with($key), set => 1, %service), 403, 'role', 'one that bypasses row-level security can\'t call by a key');
+$got = $api->get('whoami', {}, with($key), role => 'backend');
+is_deeply($got->{body}, { user => $one, role => 'backend', service => JSON::PP::false }, 'another one with a key is the key\'s user and no service');
+is(scalar @{ $api->get('my_tracks', {}, with($key), set => 1, role => 'backend')->{body} }, 2, 'and sees what that user sees');
+is(scalar @{ $api->get('my_tracks', {}, {}, set => 1, role => 'backend')->{body} }, 3, 'without one all');
 is(sql($node, "select musicverse.caller_is_service()"), 't', 'which lasts no longer');
 
 # ---- the host's own functions and tables
