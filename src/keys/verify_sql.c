@@ -7,11 +7,13 @@
 #include "core/shared.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "keys/kept.h"
 #include "keys/keys.h"
 #include "keys/rate.h"
 #include "keys/usage.h"
 #include "utils/builtins.h"
 #include "utils/inet.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(musicverse_verify_api_key);
@@ -35,28 +37,26 @@ enum
 
 typedef struct Kept
 {
-	TupleDesc	desc;
+	MvKept		kept;
 	Datum		zero;
 	Datum		malformed;		/* the row for what is no key at all: always the same */
 } Kept;
 
-static Kept *
+static inline Kept *
 kept(FunctionCallInfo fcinfo)
 {
-	Kept	   *result = fcinfo->flinfo->fn_extra;
-	MemoryContext old;
+	Kept	   *result = mv_kept(fcinfo, sizeof(Kept));
 
-	if (likely(result != NULL))
-		return result;
-	mv_shared_require("verify_api_key()");
-	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-	result = palloc0(sizeof(Kept));
-	if (get_call_result_type(fcinfo, NULL, &result->desc) != TYPEFUNC_COMPOSITE || result->desc->natts != COLUMNS)
-		elog(ERROR, "return type must be a row type of %d columns", COLUMNS);
-	BlessTupleDesc(result->desc);
-	result->zero = NumericGetDatum(int64_to_numeric(0));
-	MemoryContextSwitchTo(old);
-	fcinfo->flinfo->fn_extra = result;
+	if (unlikely(result->zero == 0))
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+		mv_shared_require("verify_api_key()");
+		if (result->kept.desc->natts != COLUMNS)
+			elog(ERROR, "return type must be a row type of %d columns", COLUMNS);
+		result->zero = NumericGetDatum(int64_to_numeric(0));
+		MemoryContextSwitchTo(old);
+	}
 	return result;
 }
 
@@ -106,15 +106,15 @@ verdict_row(Kept *cache, MvVerdict *verdict)
 	}
 	nulls[RETRY_AFTER] = verdict->retry_us < 0 || verdict->status == 401 || verdict->status == 403;
 	values[RETRY_AFTER] = verdict->retry_us > 0 ? mv_seconds(verdict->retry_us) : cache->zero;
-	return HeapTupleGetDatum(heap_form_tuple(cache->desc, values, nulls));
+	return HeapTupleGetDatum(heap_form_tuple(cache->kept.desc, values, nulls));
 }
 
 static Datum
-malformed_row(FunctionCallInfo fcinfo, Kept *cache, MvVerdict *verdict)
+malformed_row(Kept *cache, MvVerdict *verdict)
 {
 	if (unlikely(cache->malformed == 0))
 	{
-		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 		cache->malformed = verdict_row(cache, verdict);
 		MemoryContextSwitchTo(old);
@@ -158,6 +158,6 @@ musicverse_verify_api_key(PG_FUNCTION_ARGS)
 	if (mv_count_verifications)
 		count(&verdict, &call);
 	if (verdict.reason == MV_MALFORMED)
-		return malformed_row(fcinfo, cache, &verdict);
+		return malformed_row(cache, &verdict);
 	return verdict_row(cache, &verdict);
 }
