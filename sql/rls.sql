@@ -33,6 +33,7 @@ begin
     insert into ids values ('key', owner, (musicverse.create_api_key(account, owner)).id);
     perform musicverse._add_usage(array[row('2000-12-02 12:00Z', account, null, owner, 2, 1, 0, 0, 0, 0, 0, 0, null)::musicverse.api_usage]);
     insert into musicverse.quota_usage values (account, 'day', current_date, 1);
+    insert into musicverse.idempotency_keys values (account, 'k', '', '');
     insert into ids values ('event', owner, musicverse.emit_event(account, 'track.created', jsonb_build_object('title', owner), owner));
     insert into musicverse.events values (old_event, account, 'track.created', '2001-01-01 12:00Z', owner);
     insert into musicverse.event_log values (musicverse._next_number(), account, old_event);

@@ -58,7 +58,7 @@ $$, 'views show what their reader may see');
 select is_empty($$
     select c.relname from pg_class c
      where c.relnamespace = 'musicverse'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
-       and c.relname <> 'idempotency_keys' and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'user_id')
+       and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'user_id')
        and not exists (select from pg_policy p where p.polrelid = c.oid and p.polname = 'own_rows')
 $$, 'every table with users'' rows lets them see their own');
 
