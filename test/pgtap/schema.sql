@@ -24,13 +24,19 @@ select is_empty($$
 $$, 'every function has a comment');
 select is_empty($$
     select p.oid::regprocedure from pg_proc p join pg_language l on l.oid = p.prolang
-     where p.pronamespace = 'musicverse'::regnamespace and l.lanname <> 'c' and p.prokind <> 'a'
+     where p.pronamespace = 'musicverse'::regnamespace and l.lanname <> 'c' and p.prokind <> 'a' and p.prosqlbody is null
        and not exists (select from unnest(p.proconfig) c where c ~ '^search_path=.*pg_temp$')
-$$, 'every SQL function pins its search_path, with pg_temp last');
+$$, 'every SQL function pins its search_path, with pg_temp last, unless its body is bound');
 select is_empty($$
     select p.oid::regprocedure from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
      where p.pronamespace = 'musicverse'::regnamespace and a.grantee = 0
 $$, 'no function is open to everybody');
+select is_empty($$
+    select p.oid::regprocedure from pg_proc p
+     where p.pronamespace in ('musicverse_v1'::regnamespace, 'musicverse_v2'::regnamespace)
+       and (p.prosqlbody is null or p.prosecdef or obj_description(p.oid, 'pg_proc') is null
+            or exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0))
+$$, 'operations of the API are bound, run as who calls, have a comment and are not open to everybody');
 select is_empty($$
     select c.relname from pg_class c, aclexplode(c.relacl) a where c.relnamespace = 'musicverse'::regnamespace and a.grantee = 0
 $$, 'no table is open to everybody');
