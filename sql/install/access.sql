@@ -85,7 +85,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
-              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,
+              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,update_track,delete_track,
               _caller_key_id,_check_delegation,_absent,_present,_api_user,_api_with,_api_time,_api_missing,
               _api_track,_api_job_v1,_api_job_v2,_api_webhook,_api_api_key,_api_generate,_api_jobs,_api_job,_api_cancel_job,
               _api_list_tracks,_api_get_track,_api_update_track,_api_delete_track,_api_get_webhook,_api_own_webhook,_api_create_webhook,
