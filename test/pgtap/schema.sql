@@ -36,6 +36,12 @@ select is_empty($$
      where p.pronamespace = 'musicverse'::regnamespace and a.grantee = 0
 $$, 'no function is open to everybody');
 select is_empty($$
+    select p.oid::regprocedure from pg_proc p
+     where p.pronamespace in ('musicverse_v1'::regnamespace, 'musicverse_v2'::regnamespace)
+       and (p.prosqlbody is null or p.prosecdef or obj_description(p.oid, 'pg_proc') is null
+            or exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0))
+$$, 'operations of the API are bound, run as who calls, have a comment and are not open to everybody');
+select is_empty($$
     select c.relname from pg_class c, aclexplode(c.relacl) a where c.relnamespace = 'musicverse'::regnamespace and a.grantee = 0
 $$, 'no table is open to everybody');
 
