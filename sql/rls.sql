@@ -28,6 +28,7 @@ begin
     insert into ids values ('track', owner, made);
     insert into musicverse.generation_jobs (user_id, prompt, status) values (account, owner, 'started') returning id into made;
     insert into ids values ('job', owner, made);
+    insert into musicverse.generation_work (job_id, user_id, state, last_error) values (made, account, 'done', owner);
     insert into ids values ('payment', owner, musicverse.record_payment(account, 'rls_' || owner, 1, 'EUR', 'succeeded', owner)),
                            ('subscription', owner, musicverse.record_subscription(account, 'rls_' || owner, 'pro', 'active'));
     insert into ids values ('key', owner, (musicverse.create_api_key(account, owner)).id);
@@ -116,7 +117,7 @@ select relname as readable from pg_temp.relations where pg_temp.look(oid) <> '42
 -- no column with a secret, for any of the roles
 select a.attrelid::regclass as "secret that can be read", a.attname, r.role from pg_temp.relations c join pg_attribute a on a.attrelid = c.oid
   cross join unnest(array['regress_rls_service', 'regress_rls_user', 'regress_rls_anon']) r(role)
- where a.attnum > 0 and (a.atttypid = 'bytea'::regtype or a.attname ~ 'secret|key$') and a.attname <> all ('{previous_secret_until,public_key,order_key,ordering_key,key}')
+ where a.attnum > 0 and (a.atttypid = 'bytea'::regtype or a.attname ~ 'secret|key$') and a.attname <> all ('{previous_secret_until,public_key,order_key,ordering_key,key,idempotency_key}')
    and c.relkind <> 'v' and has_column_privilege(r.role, a.attrelid, a.attnum, 'select, insert, update, references');
 
 reset role;
