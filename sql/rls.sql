@@ -28,6 +28,7 @@ begin
     insert into ids values ('track', owner, made);
     insert into musicverse.generation_jobs (user_id, prompt, status) values (account, owner, 'started') returning id into made;
     insert into ids values ('job', owner, made);
+    insert into musicverse.generation_work (job_id, user_id, state, last_error) values (made, account, 'done', owner);
     insert into ids values ('payment', owner, musicverse.record_payment(account, 'rls_' || owner, 1, 'EUR', 'succeeded', owner)),
                            ('subscription', owner, musicverse.record_subscription(account, 'rls_' || owner, 'pro', 'active'));
     insert into ids values ('key', owner, (musicverse.create_api_key(account, owner)).id);
