@@ -76,7 +76,7 @@ check(pitchOf(7, 2, MODES.minor) - pitchOf(0, 2, MODES.minor) === 12 && pitchOf(
 
 /* ---- pieces ---- */
 
-const SECONDS = 12;
+const SECONDS = 10;
 const NAMES = ['C', 'C#', 'D', 'Eb', 'E', 'F', 'F#', 'G', 'Ab', 'A', 'Bb', 'B'];
 const PIECES = [
 	['techno', 'night drive, 128 bpm, in A minor', 128], ['rock', 'open road in E minor, 120 bpm', 120], ['lo-fi', 'rainy window, 80 bpm, in D minor', 80],
