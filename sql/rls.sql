@@ -48,8 +48,6 @@ end
 $$;
 select pg_temp.rows(:'a', 'mine');
 select pg_temp.rows(:'b', 'theirs');
-insert into generation_work (job_id, user_id) select id, user_id from generation_jobs where user_id in (:'a', :'b') on conflict do nothing;
-insert into idempotency_keys (user_id, key, request, response) values (:'a', 'k', '\x00', '\x00'), (:'b', 'k', '\x00', '\x00');
 select key from create_api_key(:'a', 'by key') \gset
 -- the body of an event of 2001 is to be JSON like any other
 update events set payload = jsonb_build_object('type', type, 'timestamp', created_at, 'data', jsonb_build_object('title', payload)) where payload in ('mine', 'theirs');
