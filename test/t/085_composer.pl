@@ -73,7 +73,8 @@ is(request('GET', '/v1/generations/gen_none')->{status}, 404, 'an unknown id');
 is(request('PATCH', '/v1/generations')->{status}, 405, 'a method without meaning');
 
 # a real piece
-my %train = (prompt => 'night train in D minor, 120 bpm', style => 'techno', duration => 6, client_reference => 'job-1', params => { seed => 3 });
+my %train = (
+	prompt => 'night train in D minor, 120 bpm', style => 'techno', duration => 6, client_reference => 'job-1', params => { seed => 3 });
 my $piece = submit('real', %train);
 is($piece->{status}, 202, 'a generation is accepted');
 is_deeply([ @{ $piece->{json} }{qw(status progress)} ], [ 'queued', 0 ], 'and queued');
