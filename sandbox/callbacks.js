@@ -62,8 +62,10 @@ class Callbacks {
 		for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
 			if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE_MS * 3 ** (attempt - 1)));
 			const timestamp = Math.floor(Date.now() / 1000);
-			const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), 'webhook-id': id, 'webhook-timestamp': timestamp };
-			if (this.key) headers['webhook-signature'] = signature(badSignature ? Buffer.from('not the key') : this.key, id, timestamp, body);
+			const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), 'webhook-id': id,
+				'webhook-timestamp': timestamp };
+			if (this.key) headers['webhook-signature'] = signature(badSignature ? Buffer.from('not the key') : this.key, id, timestamp,
+				body);
 			this.counters.attempts++;
 			const status = await post(url, headers, body);
 			if (status >= 200 && status < 300) {

@@ -50,7 +50,8 @@ const references = new Map();		/* client_reference -> submissions, repeated ones
 let base;
 
 const FRESH = Object.freeze({
-	mode: 'ok', count: null, on: ['submit', 'poll', 'list', 'cancel'], after: false, answer: PLAIN, lie: null, callback: 'normal', instant: false, render_ms: 0,
+	mode: 'ok', count: null, on: ['submit', 'poll', 'list', 'cancel'], after: false, answer: PLAIN, lie: null, callback: 'normal',
+		instant: false, render_ms: 0,
 	outcome: 'succeeded', error: null,
 });
 let behaviour = { ...FRESH };
@@ -128,13 +129,15 @@ function readRequest(text) {
 	const { prompt, style = null, duration = null, params = null, callback_url = null, client_reference = null } = body;
 	if (typeof prompt !== 'string' || prompt.trim() === '') throw invalid('prompt must be a text that says something');
 	if (prompt.length > 4000) throw invalid(`prompt has ${prompt.length} characters: 4000 are read`);
-	if (style !== null && (typeof style !== 'string' || style.length > 200)) throw invalid('style must be a text of at most 200 characters');
+	if (style !== null && (typeof style !== 'string' ||
+		style.length > 200)) throw invalid('style must be a text of at most 200 characters');
 	if (duration !== null && !(Number.isFinite(duration) && duration >= 1 && duration <= DURATION_MAX))
 		throw invalid(`duration must be 1 to ${DURATION_MAX} seconds, not ${JSON.stringify(duration)}`);
 	if (params !== null && (typeof params !== 'object' || Array.isArray(params))) throw invalid('params must be an object');
 	if (client_reference !== null && (typeof client_reference !== 'string' || client_reference.length > 255))
 		throw invalid('client_reference must be a text of at most 255 characters');
-	if (callback_url !== null && !(typeof callback_url === 'string' && /^https?:\/\//.test(callback_url) && URL.canParse?.(callback_url) !== false))
+	if (callback_url !== null && !(typeof callback_url === 'string' && /^https?:\/\//.test(callback_url) &&
+		URL.canParse?.(callback_url) !== false))
 		throw invalid('callback_url must be an http or https URL');
 	return { prompt, style, duration: duration ?? 60, params: params ?? {}, callback_url, client_reference };
 }
@@ -163,7 +166,8 @@ function submit(req, text) {
 		return { generation: generations.get(known.id), fresh: false };
 	}
 	const generation = {
-		id: `gen_${crypto.randomBytes(12).toString('hex')}`, key, request, callback_url: request.callback_url, status: 'queued', progress: 0,
+		id: `gen_${crypto.randomBytes(12).toString('hex')}`, key, request, callback_url: request.callback_url, status: 'queued',
+			progress: 0,
 		created_at: new Date().toISOString(),
 	};
 	counters.distinct++;
@@ -200,7 +204,8 @@ const HANDLERS = {
 	list(req, text, id, query) {
 		counters.listed++;
 		const reference = query.get('client_reference');
-		const found = [...generations.values()].filter((generation) => reference === null || generation.request.client_reference === reference);
+		const found = [...generations.values()].filter((generation) => reference === null ||
+			generation.request.client_reference === reference);
 		return [200, { data: found.reverse().slice(0, 100).map(documentOf) }];
 	},
 	cancel(req, text, id) {
@@ -264,7 +269,8 @@ function oneOf(name, value, list) {
 /* What a control document doesn't name stays, except that a new mode starts afresh */
 function configure(changes) {
 	const next = { ...behaviour };
-	if ('mode' in changes) Object.assign(next, { mode: oneOf('mode', changes.mode, ALL_MODES), count: null, answer: PLAIN, on: FRESH.on, after: false });
+	if ('mode' in changes) Object.assign(next, { mode: oneOf('mode', changes.mode, ALL_MODES), count: null, answer: PLAIN, on: FRESH.on,
+		after: false });
 	for (const [field, value] of Object.entries(changes)) {
 		if (field === 'mode') continue;
 		else if (ANSWER_FIELDS.includes(field)) next.answer = { ...next.answer, [field]: value };
@@ -282,7 +288,8 @@ function summary() {
 	const states = { queued: 0, running: 0, succeeded: 0, failed: 0, cancelled: 0 };
 	for (const generation of generations.values()) states[generation.status]++;
 	const { answer: how, ...rest } = behaviour;
-	return { ...counters, states, callbacks: callbacks.counters, client_references: Object.fromEntries(references), behaviour: { ...rest, ...how } };
+	return { ...counters, states, callbacks: callbacks.counters, client_references: Object.fromEntries(references), behaviour: { ...rest,
+		...how } };
 }
 
 function control(req, res, text) {
@@ -329,7 +336,8 @@ function route(req, res, text) {
 	if (sound && (req.method === 'GET' || req.method === 'HEAD')) return audio(req, res, sound, kind);
 	const [, , id] = /^\/v1\/generations(\/([\w-]+))?$/.exec(where) ?? [null, null, null];
 	if (!/^\/v1\/generations(\/[\w-]+)?$/.test(where)) return sendJson(res, 404, problem('not_found', `no such path: ${where}`));
-	if (!allowed(req)) return sendJson(res, 401, problem('unauthorized', 'send Authorization: Bearer with the token'), { 'www-authenticate': 'Bearer' });
+	if (!allowed(req)) return sendJson(res, 401, problem('unauthorized', 'send Authorization: Bearer with the token'),
+		{ 'www-authenticate': 'Bearer' });
 	const what = { POST: id ? null : 'submit', GET: id ? 'poll' : 'list', DELETE: id ? 'cancel' : null }[req.method];
 	if (!what) return sendJson(res, 405, problem('method_not_allowed', `${req.method} has no meaning for ${where}`));
 	return answer(what, req, res, text, id, query);
@@ -356,6 +364,7 @@ function take(req, res) {
 /* ---- start ---- */
 
 function stop() {
+	if (studio.current) studio.forget(studio.current);
 	if (ownDirectory) fs.rmSync(directory, { recursive: true, force: true });
 	process.exit(0);
 }

@@ -98,7 +98,8 @@ class Studio {
 		const { render_ms: wait = 0, outcome, error } = generation.how;
 		const finish = () => {
 			if (outcome === 'failed') {
-				this.step(generation, { status: 'failed', error: error ?? { code: 'generation_failed', message: 'the provider was told to fail' } });
+				this.step(generation, { status: 'failed', error: error ?? { code: 'generation_failed',
+					message: 'the provider was told to fail' } });
 				return;
 			}
 			fs.writeFileSync(this.audioPath(generation), Buffer.concat([header(INSTANT_FRAMES), Buffer.alloc(INSTANT_FRAMES * 4)]));

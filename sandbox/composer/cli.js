@@ -32,7 +32,8 @@ function main() {
 	const piece = compose({ prompt: values.prompt, style: values.style, duration, params });
 	const { loudness } = render(piece, values.out);
 	const seconds = Number(process.hrtime.bigint() - started) / 1e9;
-	process.stdout.write(`${JSON.stringify({ title: piece.title, ...piece.metadata, loudness, seconds: Math.round(seconds * 100) / 100 }, null, '\t')}\n`);
+	const told = { title: piece.title, ...piece.metadata, loudness, seconds: Math.round(seconds * 100) / 100 };
+	process.stdout.write(`${JSON.stringify(told, null, '\t')}\n`);
 }
 
 try {

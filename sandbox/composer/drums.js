@@ -26,7 +26,8 @@ const PATTERNS = {
 		{ hat: '..o...o...o...o.', shaker: 'ogggogggogggoggg' },
 		{ kick: 'X...X...X...X...', hat: '..x...x...x...x.', shaker: 'oggg.ggg.ggg.ggg' },
 		{ kick: 'X...X...X...X...', clap: '....X.......X...', openhat: '..x...x...x...x.', hat: 'ggogggogggogggog' },
-		{ kick: 'X...X...X...X...', clap: '....X.......X..?', openhat: '..X...X...X...X.', hat: 'xgogxgogxgogxgog', rim: '...o..o....o..?.' },
+		{ kick: 'X...X...X...X...', clap: '....X.......X..?', openhat: '..X...X...X...X.', hat: 'xgogxgogxgogxgog',
+			rim: '...o..o....o..?.' },
 	],
 	boombap: [
 		{ kick: 'x.........x.....', hat: 'o...o...o...o...' },
@@ -104,7 +105,8 @@ function drumBar(track, { level, steps, bar, section, rng, hit }) {
 			const sign = line[at];
 			if (sign === '.' || (sign === '?' && !rng.chance(0.5))) continue;
 			if (at >= fillFrom && drum !== 'kick' && drum !== 'hat' && drum !== 'shaker') continue;
-			hit(at, name === 'crash8' ? sound('openhat') ?? 'openhat' : name, WEIGHTS[sign] * (0.72 + 0.28 * level) * (1 + 0.08 * rng.bell()));
+			hit(at, name === 'crash8' ? sound('openhat') ?? 'openhat' : name,
+				WEIGHTS[sign] * (0.72 + 0.28 * level) * (1 + 0.08 * rng.bell()));
 		}
 	}
 	if (fills || small) {

@@ -17,7 +17,8 @@ function biquads() {
 		const vh = 10 ** (gain / 20);
 		const vb = vh ** 0.4996667741545416;
 		const a0 = 1 + k / q + k * k;
-		return [(vh + (vb * k) / q + k * k) / a0, (2 * (k * k - vh)) / a0, (vh - (vb * k) / q + k * k) / a0, (2 * (k * k - 1)) / a0, (1 - k / q + k * k) / a0];
+		return [(vh + (vb * k) / q + k * k) / a0, (2 * (k * k - vh)) / a0, (vh - (vb * k) / q + k * k) / a0, (2 * (k * k - 1)) / a0,
+			(1 - k / q + k * k) / a0];
 	})();
 	const high = (() => {
 		const f = 38.13547087602444;

@@ -56,7 +56,8 @@ const parts = {
 		for (const [at, length, sign] of hits(choose(track.rhythm, level), steps)) {
 			const up = sign === 'u';
 			const order = up ? strings.slice(2).reverse() : strings;
-			order.forEach((pitch, i) => play(at + i * (up ? 0.07 : 0.11), length + 1.5, pitch, accent(at) * (up ? 0.7 : 0.92) * (1 - 0.03 * i)));
+			order.forEach((pitch, i) => play(at + i * (up ? 0.07 : 0.11), length + 1.5, pitch,
+				accent(at) * (up ? 0.7 : 0.92) * (1 - 0.03 * i)));
 		}
 	},
 

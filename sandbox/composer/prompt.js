@@ -13,27 +13,37 @@ const { MODES } = require('./theory.js');
 
 /* Most specific first: the first style with the most hits wins */
 const STYLE_WORDS = {
-	chiptune: 'chiptune chip$ 8-bit 8bit 16bit nes$ gameboy arcade retro-game pixel чиптюн 8-бит 8бит восьмибит пиксел денди приставк аркад',
+	chiptune: 'chiptune chip$ 8-bit 8bit 16bit nes$ gameboy arcade retro-game pixel чиптюн 8-бит 8бит восьмибит пиксел денди' +
+		' приставк аркад',
 	'lo-fi': 'lofi lo-fi chillhop study beats$ coffee cosy cozy rainy лоуфай лофай ло-фай учеб кофе уютн дожд',
-	techno: 'techno electronic edm house trance club rave dance dnb dubstep synth electro техно электрон хаус транс клуб рейв танцев синтез',
+	techno: 'techno electronic edm house trance club rave dance dnb dubstep synth electro техно электрон хаус транс клуб рейв' +
+		' танцев синтез',
 	synthwave: 'synthwave retrowave outrun vaporwave 80s 80-х eighties neon cyberpunk синтвейв ретровейв неон киберпанк восьмидесят',
 	rock: 'rock metal punk grunge guitar$ riff garage рок$ рока$ роке$ металл панк гранж электрогитар рифф',
 	jazz: 'jazz swing bebop blues bossa saxophone sax$ noir джаз свинг блюз босса саксофон нуар',
-	ambient: 'ambient drone$ meditat space cosmic sleep atmospher soundscape yoga relax эмбиент медитац космос космич сон$ сна$ сонн атмосфер йога расслаб туман',
-	folk: 'folk acoustic country celtic ballad-folk fiddle campfire medieval tavern irish village фолк народн акустич кантри кельт костр средневек таверн дерев',
-	ballad: 'piano ballad romantic love wedding lullaby tender пиано фортепиан пианин рояль баллад романтич любов любви свадьб свадеб колыбел нежн',
-	orchestral: 'orchestr symphon classical strings violin baroque waltz ballet fairy оркестр симфон классич скрипк струнн барокко вальс балет сказ',
-	cinematic: 'cinematic epic trailer soundtrack film$ movie battle war$ hero victory dragon adventure эпич эпос кинематограф кино трейлер саундтрек фильм битв бой$ боя$ войн геро побед дракон приключ',
+	ambient: 'ambient drone$ meditat space cosmic sleep atmospher soundscape yoga relax эмбиент медитац космос космич сон$ сна$' +
+		' сонн атмосфер йога расслаб туман',
+	folk: 'folk acoustic country celtic ballad-folk fiddle campfire medieval tavern irish village фолк народн акустич кантри кельт' +
+		' костр средневек таверн дерев',
+	ballad: 'piano ballad romantic love wedding lullaby tender пиано фортепиан пианин рояль баллад романтич любов любви свадьб' +
+		' свадеб колыбел нежн',
+	orchestral: 'orchestr symphon classical strings violin baroque waltz ballet fairy оркестр симфон классич скрипк струнн барокко' +
+		' вальс балет сказ',
+	cinematic: 'cinematic epic trailer soundtrack film$ movie battle war$ hero victory dragon adventure эпич эпос кинематограф кино' +
+		' трейлер саундтрек фильм битв бой$ боя$ войн геро побед дракон приключ',
 };
 
 /* [words, energy, valence, mode the mood asks for, tempo] */
 const MOODS = [
 	['epic battle war$ power intense aggress эпич эпос битв войн мощн агресс бой$ боя$ ярост', 0.35, -0.1, 'minor', 1.06],
 	['hero victory triumph glor anthem геро побед триумф торжеств слав гимн', 0.3, 0.3, 'major', 1.02],
-	['sad melanchol lonel cry tears sorrow grief nostalg грустн груст печал печаль одинок слез слёз тоск меланхол ностальг', -0.2, -0.6, 'minor', 0.88],
+	['sad melanchol lonel cry tears sorrow grief nostalg грустн груст печал печаль одинок слез слёз тоск меланхол ностальг', -0.2, -0.6,
+		'minor', 0.88],
 	['dark horror scary evil sinister gothic doom мрачн темн тёмн ужас страшн зловещ готич тьма тьмы', 0.05, -0.7, 'minor', 0.94],
-	['happy joy cheer fun sunny bright summer uplift весел радост радостн счаст солнечн солнц светл летн лето задор', 0.15, 0.7, 'major', 1.06],
-	['calm peace gentle soft quiet relax dream sleep serene спокой тих мягк нежн мечт сон$ сонн умиротвор безмятеж', -0.3, 0.15, null, 0.88],
+	['happy joy cheer fun sunny bright summer uplift весел радост радостн счаст солнечн солнц светл летн лето задор', 0.15, 0.7, 'major',
+		1.06],
+	['calm peace gentle soft quiet relax dream sleep serene спокой тих мягк нежн мечт сон$ сонн умиротвор безмятеж', -0.3, 0.15, null,
+		0.88],
 	['energetic upbeat drive driving dynamic workout party энерг бодр драйв динамич вечерин зажигат', 0.3, 0.2, null, 1.08],
 	['romantic love tender warm романт любов любви нежн тепл тёпл', -0.1, 0.4, 'major', 0.94],
 	['mysterious mystic magic wonder fairy таинств загадоч мистич волшеб магич сказ', -0.05, -0.1, 'dorian', 0.96],
@@ -67,9 +77,11 @@ function wordsOf(text) {
 	return [...new Set([...whole, ...whole.flatMap((word) => word.split('-'))])];
 }
 
+const LATIN_KEY =
+	/(?:^|[^\p{L}])([a-h])\s?(#|♯|-?sharp|b|♭|-?flat)?[\s-]?(major|minor|maj|min|m|dorian|phrygian|lydian|mixolydian)(?!\p{L})(?!\s+key)/iu;
+
 function readKey(text) {
-	const latin = /(?:^|[^\p{L}])([a-h])\s?(#|♯|-?sharp|b|♭|-?flat)?[\s-]?(major|minor|maj|min|m|dorian|phrygian|lydian|mixolydian)(?![\p{L}])(?!\s+key)/iu
-		.exec(text);
+	const latin = LATIN_KEY.exec(text);
 	if (latin) {
 		const bend = !latin[2] ? 0 : /#|♯|sharp/i.test(latin[2]) ? 1 : -1;
 		return { tonic: (LETTERS[latin[1].toLowerCase()] + bend + 12) % 12, mode: MODE_WORDS[latin[3].toLowerCase()] };
@@ -83,7 +95,8 @@ function readKey(text) {
 }
 
 function readTempo(text) {
-	const found = /(\d{2,3}(?:[.,]\d+)?)\s*(?:bpm|уд(?:ар|\.|\/)|бпм)/iu.exec(text) ?? /(?:bpm|бпм|tempo|темп)\s*[:=]?\s*(\d{2,3})/iu.exec(text);
+	const found = /(\d{2,3}(?:[.,]\d+)?)\s*(?:bpm|уд(?:ар|\.|\/)|бпм)/iu.exec(text) ??
+		/(?:bpm|бпм|tempo|темп)\s*[:=]?\s*(\d{2,3})/iu.exec(text);
 	const bpm = found ? Number(found[1].replace(',', '.')) : null;
 	return bpm !== null && bpm >= 40 && bpm <= 220 ? bpm : null;
 }

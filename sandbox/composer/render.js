@@ -19,7 +19,7 @@ const { WavWriter } = require('./wav.js');
 const { Peaks } = require('./peaks.js');
 
 const BLOCK = 2 * SR;				/* a multiple of STEP is not needed: peaks carry over */
-const WINDOW = BLOCK + LONGEST * SR;
+const RING = 6;					/* seconds that a note may sound beyond its own length */
 const TARGET = -14;					/* LUFS */
 const CEILING = 10 ** (-1 / 20);	/* dBFS */
 const MOST_LIMITING = 10 ** (9 / 20);
@@ -28,11 +28,13 @@ const decibels = (db) => 10 ** (db / 20);
 const scratchL = new Float32Array(LONGEST * SR);
 const scratchR = new Float32Array(LONGEST * SR);
 
-const DRUM_PANS = { hat: 0.25, hatsoft: 0.25, openhat: 0.25, ride: -0.3, crash: 0.2, shaker: -0.35, tambourine: 0.35, tomhigh: -0.3, tommid: 0, tomlow: 0.35,
+const DRUM_PANS = { hat: 0.25, hatsoft: 0.25, openhat: 0.25, ride: -0.3, crash: 0.2, shaker: -0.35, tambourine: 0.35, tomhigh: -0.3,
+	tommid: 0, tomlow: 0.35,
 	taiko: -0.1, taikohigh: 0.25, rim: -0.25, snare: 0.05, chiphat: 0.2 };
 const KICKS = /^(kick|kick909|kicksoft|kick808|chipkick|stomp)$/;
 const DRUMS_BELOW_TRACKS = -9.5;
-const QUIETER = { hat: 0.55, hatsoft: 0.75, openhat: 0.5, shaker: 0.5, tambourine: 0.5, ride: 0.6, crash: 0.42, swell: 0.24, impact: 0.7, clap: 0.8 };
+const QUIETER = { hat: 0.55, hatsoft: 0.75, openhat: 0.5, shaker: 0.5, tambourine: 0.5, ride: 0.6, crash: 0.42, swell: 0.24, impact: 0.7,
+	clap: 0.8 };
 
 const instrument = (name) => voices[name] ?? struck[name];
 
@@ -58,10 +60,13 @@ class Mixer {
 		const { style } = piece;
 		this.piece = piece;
 		this.rng = piece.rng.fork('sound');
-		this.dry = [new Float32Array(WINDOW), new Float32Array(WINDOW)];
-		this.ducked = [new Float32Array(WINDOW), new Float32Array(WINDOW)];
-		this.reverbSend = new Float32Array(WINDOW);
-		this.echoSend = new Float32Array(WINDOW);
+		/* one block, and the longest sound that may begin in it */
+		const longest = piece.events.reduce((most, event) => Math.max(most, event.dur ?? 0), 0);
+		const window = this.window = BLOCK + Math.ceil(Math.min(LONGEST, longest + RING) * SR);
+		this.dry = [new Float32Array(window), new Float32Array(window)];
+		this.ducked = [new Float32Array(window), new Float32Array(window)];
+		this.reverbSend = new Float32Array(window);
+		this.echoSend = new Float32Array(window);
 		this.tracks = new Map(piece.tracks.map((track) => [track.name, { ...track, level: calibrate(track, this.rng) }]));
 		this.kit = new Kit(this.rng.fork('kit'));
 		this.drumLevel = decibels((style.drums?.gain ?? 0) + DRUMS_BELOW_TRACKS);
@@ -93,7 +98,7 @@ class Mixer {
 		const r = level * Math.min(1, 1 + pan);
 		const [dryL, dryR] = this.dry;
 		const [duckL, duckR] = this.ducked;
-		const end = Math.min(total, WINDOW - at);
+		const end = Math.min(total, this.window - at);
 		const straight = 1 - duck;
 		const { reverbSend, echoSend } = this;
 		if (duck > 0) {
@@ -127,7 +132,8 @@ class Mixer {
 			});
 		} else {
 			const track = this.tracks.get(event.track);
-			const total = instrument(track.instrument)(scratchL, scratchR, { ...event, dur: Math.min(event.dur, LONGEST - 5), rng: this.rng });
+			const total = instrument(track.instrument)(scratchL, scratchR, { ...event, dur: Math.min(event.dur, LONGEST - 5),
+				rng: this.rng });
 			this.put(scratchL, scratchR, total, at, track);
 		}
 	}
@@ -181,7 +187,7 @@ class Mixer {
 
 		for (const bus of [...this.dry, ...this.ducked, this.reverbSend, this.echoSend]) {
 			bus.copyWithin(0, BLOCK);
-			bus.fill(0, WINDOW - BLOCK);
+			bus.fill(0, this.window - BLOCK);
 		}
 		this.position += BLOCK;
 	}

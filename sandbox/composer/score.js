@@ -36,19 +36,22 @@ function chooseTempo(rng, wanted, style) {
 
 /* Chords of a section, one a bar; a section of a kind has the same each time it comes */
 function harmonise(rng, piece, section) {
-	const kind = { intro: 'verse', outro: 'verse', theme: 'chorus', build: 'bridge', verse: 'verse', chorus: 'chorus', bridge: 'bridge' }[section.kind];
+	const kind = { intro: 'verse', outro: 'verse', theme: 'chorus', build: 'bridge', verse: 'verse', chorus: 'chorus',
+		bridge: 'bridge' }[section.kind];
 	piece.progressions[kind] ??= progression(rng.fork(kind), piece.style.flavour ?? '', piece.mode, kind);
 	const numerals = piece.progressions[kind];
 	const hold = piece.style.chordBars ?? 1;
 	const chords = [];
-	for (let bar = 0; bar < section.bars; bar++) chords.push(chordOf(numerals[Math.floor(bar / hold) % numerals.length], piece.tonic, piece.mode));
+	for (let bar = 0; bar < section.bars; bar++) chords.push(chordOf(numerals[Math.floor(bar / hold) % numerals.length], piece.tonic,
+		piece.mode));
 	return chords;
 }
 
 /* The last chord: the tonic, coloured as the style likes it */
 function finalChord(piece) {
 	const root = isDark(piece.mode) ? 'i' : 'I';
-	const colour = { lofi: isDark(piece.mode) ? '9' : 'maj9', jazz: isDark(piece.mode) ? '6' : 'maj9', ambient: 'add9' }[piece.style.flavour] ?? '';
+	const colour = { lofi: isDark(piece.mode) ? '9' : 'maj9', jazz: isDark(piece.mode) ? '6' : 'maj9',
+		ambient: 'add9' }[piece.style.flavour] ?? '';
 	return chordOf(root + colour, piece.tonic, piece.mode);
 }
 
@@ -107,7 +110,8 @@ function playSection(score, section, chords, next, rng, states) {
 			const motifs = piece.motifs[family] ??= (() => {
 				const stream = piece.rng.fork(`motif ${family}`);
 				const first = makeMotif(stream, style.density[density], piece.metre);
-				return { first, second: stream.chance(0.5) ? invert(first) : makeMotif(stream, style.density[density], piece.metre), anchor: stream.int(3) };
+				return { first, second: stream.chance(0.5) ? invert(first) : makeMotif(stream, style.density[density], piece.metre),
+					anchor: stream.int(3) };
 			})();
 			const line = sing(piece.rng.fork(`line ${family} ${section.turn}`), motifs, chords, piece.tonic, {
 				anchor: motifs.anchor + (family === 'chorus' ? 3 : family === 'bridge' ? 1 : 0),
@@ -137,7 +141,8 @@ function playSection(score, section, chords, next, rng, states) {
 					const spread = track.spread && voices ? track.spread * voices.indexOf(pitch) : 0;
 					/* a chord that stays is held by parts that hold */
 					let held = length;
-					if (track.part === 'hold') for (let b = bar + 1; b < chords.length && chords[b].numeral === chord.numeral && b % 2; b++) held += steps;
+					if (track.part === 'hold') for (let b = bar + 1; b < chords.length && chords[b].numeral === chord.numeral &&
+						b % 2; b++) held += steps;
 					score.note(track, origin + bar * steps + at + Math.max(0, spread), held, pitch, weight, level + swell, own, extra);
 				},
 			});
@@ -196,7 +201,8 @@ function playEnding(score, section, bars, tail, states, rng) {
 	const { drums } = piece.style;
 	if (drums?.cymbal && drums.cymbal !== 'swell0') score.hit(at, drums.cymbal, 0.5 * level, rng);
 	if (drums && level > 0.3 && piece.style.final === 'hit') score.hit(at, drums.kit.kick ?? 'kick', 0.8, rng);
-	if (piece.style.tracks.timpani) score.note(piece.tracks.find((t) => t.name === 'timpani'), at, 8, nearest(piece.tonic, 43), 0.7, level, rng);
+	if (piece.style.tracks.timpani) score.note(piece.tracks.find((t) => t.name === 'timpani'), at, 8, nearest(piece.tonic, 43), 0.7,
+		level, rng);
 }
 
 /*
@@ -226,7 +232,8 @@ function compose(request) {
 	score.events.sort((a, b) => a.time - b.time);
 
 	return {
-		events: score.events.filter((event) => event.time < wanted.duration - 0.05), tracks, style, rng, duration: wanted.duration, bpm, tail,
+		events: score.events.filter((event) => event.time < wanted.duration - 0.05), tracks, style, rng, duration: wanted.duration, bpm,
+			tail,
 		title: inventTitle(wanted, rng.fork('title'), mode),
 		metadata: {
 			bpm, key: keyName(tonic, mode), style: wanted.style, seed: wanted.seed, metre: `${wanted.metre}/4`, bars,

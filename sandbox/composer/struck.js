@@ -241,7 +241,8 @@ function amplified({ drive, t60, dull, tone, level }) {
 		const pitches = note.pitches ?? [note.pitch];
 		for (const out of [L, R]) {
 			for (const pitch of pitches)
-				string(out, total, hertz(pitch + 0.03 * note.rng.bell()), note.rng, { t60, dull, pick: 0.13, hard: 0.5 + 0.4 * note.vel, gain: 0.5 });
+				string(out, total, hertz(pitch + 0.03 * note.rng.bell()), note.rng, { t60, dull, pick: 0.13, hard: 0.5 + 0.4 * note.vel,
+					gain: 0.5 });
 			const high = new Svf();
 			high.tune(95, 0.8);
 			high.high(out, 0, total);
@@ -275,12 +276,14 @@ const struck = {
 	glock: modal([[1, 1], [2.76, 0.35], [5.4, 0.2]], { decay: 1.7, gain: 0.35, click: 0.03 }),
 	celesta: modal([[1, 1], [2, 0.25], [4.1, 0.18], [6.8, 0.05]], { decay: 1.2, gain: 0.45 }),
 	kalimba: modal([[1, 1], [2.01, 0.15], [5.9, 0.22]], { decay: 0.9, click: 0.14, gain: 0.6 }),
-	timpani: modal([[1, 1], [1.5, 0.6], [1.99, 0.45], [2.44, 0.3], [2.9, 0.2]], { decay: 1.5, click: 0.5, bright: 0.8, gain: 0.75, width: 0.15 }),
+	timpani: modal([[1, 1], [1.5, 0.6], [1.99, 0.45], [2.44, 0.3], [2.9, 0.2]], { decay: 1.5, click: 0.5, bright: 0.8, gain: 0.75,
+		width: 0.15 }),
 	nylon: plucked({ t60: 2.6, dull: 0.55, pick: 0.22, hard: 0.5, body: ACOUSTIC }),
 	steel: plucked({ t60: 3.8, dull: 0.42, pick: 0.18, hard: 0.6, body: ACOUSTIC, gain: 0.75 }),
 	harp: plucked({ t60: 3.2, dull: 0.4, pick: 0.4, hard: 0.55, body: [[180, 3, 0.2]], release: 0.6 }),
 	clean: plucked({ t60: 3.5, dull: 0.4, pick: 0.1, hard: 0.6, body: [[600, 1.2, 0.25]] }),
-	upright: plucked({ t60: 1.9, dull: 0.75, pick: 0.3, hard: 0.25, body: [[90, 2, 0.7], [180, 3, 0.3]], release: 0.06, gain: 1.1, width: 0 }),
+	upright: plucked({ t60: 1.9, dull: 0.75, pick: 0.3, hard: 0.25, body: [[90, 2, 0.7], [180, 3, 0.3]], release: 0.06, gain: 1.1,
+		width: 0 }),
 	fingerbass: plucked({ t60: 3.4, dull: 0.7, pick: 0.2, hard: 0.35, body: [[70, 1.5, 0.6]], release: 0.04, gain: 1, width: 0 }),
 	power: amplified({ drive: 5, t60: 7, dull: 0.3, tone: 3600, level: 0.34 }),
 	chug: amplified({ drive: 5, t60: 1.1, dull: 0.62, tone: 2600, level: 0.42 }),

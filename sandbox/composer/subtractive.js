@@ -243,7 +243,8 @@ function saturate(x) {
 
 const VOICES = {
 	pad: {
-		oscillators: [['saw', 0, -9, -0.7, 0.17], ['saw', 0, 8, 0.7, 0.17], ['saw', 0, 2, 0.2, 0.15], ['saw', 0, -3, -0.3, 0.15], ['triangle', -1, 0, 0, 0.2]],
+		oscillators: [['saw', 0, -9, -0.7, 0.17], ['saw', 0, 8, 0.7, 0.17], ['saw', 0, 2, 0.2, 0.15], ['saw', 0, -3, -0.3, 0.15],
+			['triangle', -1, 0, 0, 0.2]],
 		filter: { base: 700, env: 1500, q: 0.8, track: 0.3 }, amp: { attack: 0.7, decay: 3, sustain: 0.8, release: 1.6 }, drift: 5,
 	},
 	warm: {
@@ -251,7 +252,8 @@ const VOICES = {
 		filter: { base: 520, env: 700, q: 0.7 }, amp: { attack: 1.4, decay: 4, sustain: 0.85, release: 3 }, drift: 7,
 	},
 	shimmer: {
-		oscillators: [['sine', 1, -5, -0.9, 0.22], ['sine', 1, 5, 0.9, 0.22], ['triangle', 2, 3, 0.4, 0.07], ['triangle', 2, -4, -0.4, 0.07]],
+		oscillators: [['sine', 1, -5, -0.9, 0.22], ['sine', 1, 5, 0.9, 0.22], ['triangle', 2, 3, 0.4, 0.07], ['triangle', 2, -4, -0.4,
+			0.07]],
 		filter: { base: 2600, env: 2400, q: 0.7 }, amp: { attack: 2.2, decay: 4, sustain: 0.8, release: 3.5 },
 		drift: 6, tremolo: { rate: 0.27, depth: 0.5 }, breath: 0.02,
 	},
@@ -266,7 +268,8 @@ const VOICES = {
 		amp: { attack: 0.003, decay: 0.22, sustain: 0.12, release: 0.22 },
 	},
 	strings: {
-		oscillators: [['saw', 0, -8, -0.8, 0.16], ['saw', 0, 7, 0.8, 0.16], ['saw', 0, -3, 0.35, 0.15], ['saw', 0, 3, -0.35, 0.15], ['saw', 0, 12, 0.1, 0.08]],
+		oscillators: [['saw', 0, -8, -0.8, 0.16], ['saw', 0, 7, 0.8, 0.16], ['saw', 0, -3, 0.35, 0.15], ['saw', 0, 3, -0.35, 0.15],
+			['saw', 0, 12, 0.1, 0.08]],
 		filter: { base: 1500, env: 2300, q: 0.6, track: 0.35 }, amp: { attack: 0.22, decay: 1.5, sustain: 0.85, release: 0.55 },
 		vibrato: { rate: 5.1, depth: 9, delay: 0.25 }, drift: 4, breath: 0.025,
 	},
@@ -312,7 +315,8 @@ const VOICES = {
 	},
 	muted: {
 		oscillators: [['saw', 0, 0, 0, 0.4], ['pulse25', 0, 3, 0, 0.18]],
-		amp: { attack: 0.035, decay: 0.7, sustain: 0.8, release: 0.12 }, vibrato: { rate: 5.3, depth: 14, delay: 0.3 }, breath: 0.03, scoop: -45,
+		amp: { attack: 0.035, decay: 0.7, sustain: 0.8, release: 0.12 }, vibrato: { rate: 5.3, depth: 14, delay: 0.3 }, breath: 0.03,
+			scoop: -45,
 		formants: [[1150, 1.1, 2.6], [2300, 0.5, 3.5]], formantDry: 0.12,
 	},
 	lead: {

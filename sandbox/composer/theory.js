@@ -102,7 +102,8 @@ function voicing(chord, count, low, high, before) {
 		}
 	}
 	/* a range too narrow for that many voices: near the middle */
-	return best ?? Array.from({ length: count }, (_, i) => nearest(pcs[i % pcs.length], centre + 4 * (i - count / 2))).sort((a, b) => a - b);
+	return best ?? Array.from({ length: count }, (_, i) => nearest(pcs[i % pcs.length], centre + 4 * (i - count / 2))).sort((a,
+		b) => a - b);
 }
 
 /* Progressions by flavour; a chord lasts a bar, or as long as the style says */

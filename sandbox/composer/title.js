@@ -6,17 +6,23 @@
 
 const WORDS = {
 	en: {
-		dark: [['Hollow', 'Broken', 'Midnight', 'Ashen', 'Fading', 'Silent', 'Iron', 'Lost'], ['Shadows', 'Rain', 'Embers', 'Winter', 'Echoes', 'Tides', 'Ruins', 'Letters']],
-		light: [['Golden', 'Open', 'Morning', 'Bright', 'Little', 'Rising', 'Endless', 'First'], ['Light', 'Roads', 'Skies', 'Gardens', 'Summer', 'Rivers', 'Windows', 'Horizons']],
-		stop: 'a an the and or of in on at for with to from by about very some any my your like as is are that this track song music piece make create compose' +
+		dark: [['Hollow', 'Broken', 'Midnight', 'Ashen', 'Fading', 'Silent', 'Iron', 'Lost'], ['Shadows', 'Rain', 'Embers', 'Winter',
+			'Echoes', 'Tides', 'Ruins', 'Letters']],
+		light: [['Golden', 'Open', 'Morning', 'Bright', 'Little', 'Rising', 'Endless', 'First'], ['Light', 'Roads', 'Skies', 'Gardens',
+			'Summer', 'Rivers', 'Windows', 'Horizons']],
+		stop: 'a an the and or of in on at for with to from by about very some any my your like as is are that this track song' +
+			' music piece make create compose' +
 			' generate please style bpm key minor major tempo fast slow beat background instrumental',
 		join: (a, b) => `${a} ${b}`,
 		about: (word, noun, rng) => rng.pick([`${word} ${noun}`, `${noun} of ${word}`, `The ${word} ${noun}`, `${word} and ${noun}`]),
 	},
 	ru: {
-		dark: [['Последний', 'Забытый', 'Полночный', 'Тихий', 'Далёкий', 'Пепельный'], ['снег', 'берег', 'дождь', 'город', 'рассвет', 'шёпот', 'огонь', 'след']],
-		light: [['Золотой', 'Первый', 'Светлый', 'Утренний', 'Новый', 'Тёплый'], ['свет', 'день', 'путь', 'ветер', 'горизонт', 'сад', 'берег', 'рассвет']],
-		stop: 'и в на с со о об для из к по от до за музыка музыку трек песня песню мелодия мелодию композиция композицию сделай создай напиши очень стиль стиле темп' +
+		dark: [['Последний', 'Забытый', 'Полночный', 'Тихий', 'Далёкий', 'Пепельный'], ['снег', 'берег', 'дождь', 'город', 'рассвет',
+			'шёпот', 'огонь', 'след']],
+		light: [['Золотой', 'Первый', 'Светлый', 'Утренний', 'Новый', 'Тёплый'], ['свет', 'день', 'путь', 'ветер', 'горизонт', 'сад',
+			'берег', 'рассвет']],
+		stop: 'и в на с со о об для из к по от до за музыка музыку трек песня песню мелодия мелодию композиция композицию сделай' +
+			' создай напиши очень стиль стиле темп' +
 			' мажор минор про уд бпм мин',
 		join: (a, b) => `${a} ${b}`,
 		about: (word, noun, rng) => rng.pick([`${word}: ${noun}`, `${word} и ${noun}`, `${word}, ${noun}`]),

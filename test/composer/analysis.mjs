@@ -7,7 +7,8 @@ import fs from 'node:fs';
 /* The chunks of a RIFF file as they stand; dies on what isn't PCM of 16 bits */
 export function readWav(path) {
 	const bytes = fs.readFileSync(path);
-	if (bytes.toString('latin1', 0, 4) !== 'RIFF' || bytes.toString('latin1', 8, 12) !== 'WAVE') throw new Error(`${path} is not RIFF/WAVE`);
+	if (bytes.toString('latin1', 0, 4) !== 'RIFF' || bytes.toString('latin1', 8,
+		12) !== 'WAVE') throw new Error(`${path} is not RIFF/WAVE`);
 	const wav = { riffSize: bytes.readUInt32LE(4), fileSize: bytes.length };
 	for (let at = 12; at + 8 <= bytes.length;) {
 		const name = bytes.toString('latin1', at, at + 4);
@@ -36,9 +37,16 @@ export function readWav(path) {
 	return wav;
 }
 
+let cosines = [];
+let sines = [];
+
 /* Magnitudes of the first half of the spectrum, in place of re */
 function transform(re, im) {
 	const n = re.length;
+	if (cosines.length !== n / 2) {
+		cosines = Float64Array.from({ length: n / 2 }, (_, k) => Math.cos((-2 * Math.PI * k) / n));
+		sines = Float64Array.from({ length: n / 2 }, (_, k) => Math.sin((-2 * Math.PI * k) / n));
+	}
 	for (let i = 1, j = 0; i < n; i++) {
 		let bit = n >> 1;
 		for (; j & bit; bit >>= 1) j ^= bit;
@@ -46,10 +54,10 @@ function transform(re, im) {
 		if (i < j) [re[i], re[j]] = [re[j], re[i]];
 	}
 	for (let size = 2; size <= n; size *= 2) {
-		const angle = (-2 * Math.PI) / size;
+		const stride = n / size;
 		for (let k = 0; k < size / 2; k++) {
-			const c = Math.cos(angle * k);
-			const s = Math.sin(angle * k);
+			const c = cosines[k * stride];
+			const s = sines[k * stride];
 			for (let i = k; i < n; i += size) {
 				const j = i + size / 2;
 				const x = re[j] * c - im[j] * s;

@@ -45,20 +45,26 @@ for (const [prompt, style, more] of [
 	['anything', 'techno', { style: 'Deep House' }], ['anything', 'jazz', { style: 'джаз' }],
 ]) check(read(prompt, more).style === style, `"${prompt}" is ${style}`, read(prompt, more).style);
 check(read('fast march, 120 bpm').bpm === 120 && read('темп 90').bpm === 90 && read('140 уд/мин').bpm === 140, 'a tempo is read');
-check(read('in D minor').tonic === 2 && read('in D minor').mode === 'minor' && read('in F# major').tonic === 6 && read('ля-бемоль мажор').tonic === 8 &&
+check(read('in D minor').tonic === 2 && read('in D minor').mode === 'minor' && read('in F# major').tonic === 6 &&
+	read('ля-бемоль мажор').tonic === 8 &&
 	read('в ре миноре').mode === 'minor' && read('in a minor key').tonic === null, 'a key is read, also in Russian');
-check(read('x', { params: { bpm: 77, key: 'Eb major', seed: 5 } }).tonic === 3 && read('60 bpm', { params: { bpm: 77 } }).bpm === 77, 'params win over the prompt');
+check(read('x', { params: { bpm: 77, key: 'Eb major', seed: 5 } }).tonic === 3 && read('60 bpm', { params: { bpm: 77 } }).bpm === 77,
+	'params win over the prompt');
 {
 	const tempo = (prompt) => compose({ prompt, style: 'rock', duration: 60, params: { seed: 1 } }).bpm;
 	check(tempo('fast') > tempo('slow') * 1.15, 'fast is faster than slow', `${tempo('fast')} and ${tempo('slow')}`);
-	const dark = Array.from({ length: 20 }, (_, seed) => compose({ prompt: 'dark', style: 'orchestral', duration: 10, params: { seed } }).metadata.key);
-	const happy = Array.from({ length: 20 }, (_, seed) => compose({ prompt: 'весёлая', style: 'orchestral', duration: 10, params: { seed } }).metadata.key);
-	check(dark.filter((key) => /minor/.test(key)).length >= 16 && happy.filter((key) => /major|lydian/.test(key)).length >= 16, 'dark is minor, happy is major');
+	const dark = Array.from({ length: 20 }, (_, seed) => compose({ prompt: 'dark', style: 'orchestral', duration: 10,
+		params: { seed } }).metadata.key);
+	const happy = Array.from({ length: 20 }, (_, seed) => compose({ prompt: 'весёлая', style: 'orchestral', duration: 10,
+		params: { seed } }).metadata.key);
+	check(dark.filter((key) => /minor/.test(key)).length >= 16 && happy.filter((key) => /major|lydian/.test(key)).length >= 16,
+		'dark is minor, happy is major');
 }
 
 /* ---- theory ---- */
 
-check(chordOf('V7', 9, 'minor').pcs.join() === '4,8,11,2' && chordOf('VI', 9, 'minor').pcs.join() === '5,9,0', 'numerals are the chords they name');
+check(chordOf('V7', 9, 'minor').pcs.join() === '4,8,11,2' && chordOf('VI', 9, 'minor').pcs.join() === '5,9,0',
+	'numerals are the chords they name');
 check(pitchOf(7, 2, MODES.minor) - pitchOf(0, 2, MODES.minor) === 12 && pitchOf(-1, 0, MODES.major) === 59, 'steps of the ladder');
 {
 	let before = null;
@@ -79,8 +85,10 @@ check(pitchOf(7, 2, MODES.minor) - pitchOf(0, 2, MODES.minor) === 12 && pitchOf(
 const SECONDS = 10;
 const NAMES = ['C', 'C#', 'D', 'Eb', 'E', 'F', 'F#', 'G', 'Ab', 'A', 'Bb', 'B'];
 const PIECES = [
-	['techno', 'night drive, 128 bpm, in A minor', 128], ['rock', 'open road in E minor, 120 bpm', 120], ['lo-fi', 'rainy window, 80 bpm, in D minor', 80],
-	['chiptune', 'castle in C major at 150 bpm', 150], ['cinematic', 'эпичная битва в ре миноре, 100 уд/мин', 100], ['folk', 'harvest in G major, 110 bpm', 110],
+	['techno', 'night drive, 128 bpm, in A minor', 128], ['rock', 'open road in E minor, 120 bpm', 120], ['lo-fi',
+		'rainy window, 80 bpm, in D minor', 80],
+	['chiptune', 'castle in C major at 150 bpm', 150], ['cinematic', 'эпичная битва в ре миноре, 100 уд/мин', 100], ['folk',
+		'harvest in G major, 110 bpm', 110],
 	['orchestral', 'voyage in Bb major, 90 bpm', null], ['ambient', 'fog over the lake in F major, 60 bpm', null],
 ];
 const made = [];
@@ -110,9 +118,11 @@ for (const [style, prompt, bpm] of PIECES) {
 	const [, tonicName, modeName] = /^(\S+) (\S+)$/.exec(metadata.key);
 	const tonic = NAMES.indexOf(tonicName);
 	const inside = MODES[modeName].reduce((sum, step) => sum + shares[(tonic + step) % 12], 0);
-	check(prompt.includes(metadata.key) || style === 'cinematic' && metadata.key === 'D minor', `${style}: the key asked for`, metadata.key);
+	check(prompt.includes(metadata.key) || style === 'cinematic' && metadata.key === 'D minor', `${style}: the key asked for`,
+		metadata.key);
 	/* distortion adds tones of its own */
-	check(inside > (style === 'rock' ? 0.7 : 0.8), `${style}: what is heard is in the scale`, `${(100 * inside).toFixed(0)} % in ${metadata.key}`);
+	check(inside > (style === 'rock' ? 0.7 : 0.8), `${style}: what is heard is in the scale`,
+		`${(100 * inside).toFixed(0)} % in ${metadata.key}`);
 	/* the key, or one that shares all notes but one with it */
 	const heard = keys(shares).slice(0, 4).map(([, t, m]) => `${NAMES[t]} ${m}`);
 	check(heard.includes(metadata.key), `${style}: the key is heard`, heard.join(', '));
@@ -126,7 +136,8 @@ for (const [style, prompt, bpm] of PIECES) {
 	const bucket = wav.mono.length / outcome.peaks.length;
 	const off = outcome.peaks.filter((peak, n) => {
 		let top = 0;
-		for (let i = Math.ceil(n * bucket); i < (n + 1) * bucket && i < wav.left.length; i++) top = Math.max(top, Math.abs(wav.left[i]), Math.abs(wav.right[i]));
+		for (let i = Math.ceil(n * bucket); i < (n + 1) * bucket && i < wav.left.length; i++) top = Math.max(top, Math.abs(wav.left[i]),
+			Math.abs(wav.right[i]));
 		return Math.abs(peak - top) > 0.001;
 	}).length;
 	check(outcome.peaks.length === 512 && off === 0, `${style}: the outline is the audio's`, `${off} of 512 differ`);
@@ -137,7 +148,8 @@ for (const [style, prompt, bpm] of PIECES) {
 const again = make('again', { prompt: PIECES[0][1], style: 'techno', duration: SECONDS });
 check(digest(again.file) === made[0].hash && again.piece.title === made[0].title, 'the same request gives the same bytes');
 const score = (more) => JSON.stringify(compose({ prompt: 'a river', style: 'jazz', duration: 60, params: { seed: 7 }, ...more }).events);
-check(score({}) === score({}) && score({}) !== score({ params: { seed: 8 } }) && score({}) !== score({ prompt: 'a road' }) && score({}) !== score({ style: 'folk' }),
+check(score({}) === score({}) && score({}) !== score({ params: { seed: 8 } }) && score({}) !== score({ prompt: 'a road' }) &&
+	score({}) !== score({ style: 'folk' }),
 	'prompt, style and seed each make another piece');
 check(new Set(made.map((one) => one.hash)).size === made.length, 'no two pieces are the same');
 const brightness = Object.fromEntries(made.map((one) => [one.style, one.brightness]));
@@ -149,9 +161,11 @@ check(fs.readdirSync(directory).every((name) => name.endsWith('.wav')), 'no temp
 
 {
 	const lengths = [1, 2.5, 7, 45, 180, 600].map((duration) => compose({ prompt: 'x', style: 'orchestral', duration, params: {} }));
-	check(lengths.every((piece) => piece.events.length > 0 && piece.events.every((e) => e.time >= 0 && e.time < piece.duration)), 'any length has music to its end');
+	check(lengths.every((piece) => piece.events.length > 0 && piece.events.every((e) => e.time >= 0 && e.time < piece.duration)),
+		'any length has music to its end');
 	const long = lengths[4].metadata.sections.map((section) => section.name);
-	check(long[0] === 'intro' && long.includes('verse') && long.includes('chorus') && long.at(-1) === 'outro', 'three minutes have a form', long.join(' '));
+	check(long[0] === 'intro' && long.includes('verse') && long.includes('chorus') && long.at(-1) === 'outro',
+		'three minutes have a form', long.join(' '));
 	const { file } = make('short', { prompt: 'x', style: 'jazz', duration: 1.234 });
 	check(readWav(file).mono.length === Math.round(1.234 * 44100), 'a length is met to the sample');
 }

@@ -26,20 +26,27 @@ sub request
 	my ($method, $path, $body, %headers) = @_;
 	my $token = exists $headers{token} ? delete $headers{token} : 'sesame';
 	$headers{authorization} = "Bearer $token" if defined $token;
-	my $answer = $client->request($method, "$base$path", { headers => \%headers, defined $body ? (content => ref $body ? json($body) : $body) : () });
+	my @content = defined $body ? (content => ref $body ? json($body) : $body) : ();
+	my $answer = $client->request($method, "$base$path", { headers => \%headers, @content });
 	$answer->{json} = eval { from_json($answer->{content}) };
 	return $answer;
 }
 
 sub control  { return request('PUT', '/control', $_[0])->{json}; }
 sub counters { return request('GET', '/control')->{json}; }
-sub submit   { my ($key, %more) = @_; return request('POST', '/v1/generations', { prompt => 'a calm sea', duration => 20, %more }, 'idempotency-key' => $key); }
+sub submit
+{
+	my ($key, %more) = @_;
+	return request('POST', '/v1/generations', { prompt => 'a calm sea', duration => 20, %more }, 'idempotency-key' => $key);
+}
 
 sub finished
 {
 	my ($id) = @_;
 	my $document;
-	wait_for(sub { ($document = request('GET', "/v1/generations/$id")->{json})->{status} =~ /^(succeeded|failed|cancelled)$/ }, 60, "the end of $id");
+	wait_for(
+		sub { ($document = request('GET', "/v1/generations/$id")->{json})->{status} =~ /^(succeeded|failed|cancelled)$/ },
+		60, "the end of $id");
 	return $document;
 }
 
@@ -66,11 +73,13 @@ is(request('GET', '/v1/generations/gen_none')->{status}, 404, 'an unknown id');
 is(request('PATCH', '/v1/generations')->{status}, 405, 'a method without meaning');
 
 # a real piece
-my $piece = submit('real', prompt => 'night train in D minor, 120 bpm', style => 'techno', duration => 6, client_reference => 'job-1', params => { seed => 3 });
+my %train = (
+	prompt => 'night train in D minor, 120 bpm', style => 'techno', duration => 6, client_reference => 'job-1', params => { seed => 3 });
+my $piece = submit('real', %train);
 is($piece->{status}, 202, 'a generation is accepted');
 is_deeply([ @{ $piece->{json} }{qw(status progress)} ], [ 'queued', 0 ], 'and queued');
 my $id = $piece->{json}{id};
-my $repeated = submit('real', prompt => 'night train in D minor, 120 bpm', style => 'techno', duration => 6, client_reference => 'job-1', params => { seed => 3 });
+my $repeated = submit('real', %train);
 is_deeply([ $repeated->{status}, $repeated->{json}{id} ], [ 200, $id ], 'the same key gives the same generation');
 is(submit('real', prompt => 'something else')->{status}, 409, 'another body with the same key is refused');
 is(request('GET', "/v1/audio/$id.wav")->{status}, 404, 'no audio before its end');
@@ -79,8 +88,9 @@ is_deeply([ @$done{qw(status progress)} ], [ 'succeeded', 100 ], 'it succeeds');
 is_deeply([ @{ $done->{result}{metadata} }{qw(bpm key style seed)} ], [ 120, 'D minor', 'techno', '3' ], 'with what was asked for');
 ok(length $done->{result}{title}, "it has a title: $done->{result}{title}");
 is(scalar @{ $done->{result}{peaks} }, 512, 'and an outline');
-is_deeply([ map { $_->{id} } @{ request('GET', '/v1/generations?client_reference=job-1')->{json}{data} } ], [$id], 'it is found by the reference');
-is_deeply(request('GET', '/v1/generations?client_reference=other')->{json}{data}, [], 'and by no other');
+sub found { return [ map { $_->{id} } @{ request('GET', "/v1/generations?client_reference=$_[0]")->{json}{data} } ]; }
+is_deeply(found('job-1'), [$id], 'it is found by the reference');
+is_deeply(found('other'), [], 'and by no other');
 
 # its audio
 my $wav = $client->get($done->{result}{audio_url});
@@ -145,8 +155,11 @@ control({ mode => 'close', after => JSON::PP::true, count => 1, on => 'submit' }
 is(submit('lost')->{status}, 599, 'an answer is lost');
 is(submit('lost')->{status}, 200, 'but what it was for exists');
 is(counters()->{distinct}, $before + 1, 'once');
-control({ mode => $_->[0], count => 1, on => 'poll' }), like(request('GET', "/v1/generations/$id")->{content}, $_->[1], "$_->[0] in place of an answer")
-  foreach [ 'bad-json', qr/^\{"id":"gen_0","status":"succ$/ ], [ 'html', qr/^<!doctype html>/ ], [ 'empty', qr/^$/ ];
+foreach my $case ([ 'bad-json', qr/^\{"id":"gen_0","status":"succ$/ ], [ 'html', qr/^<!doctype html>/ ], [ 'empty', qr/^$/ ])
+{
+	control({ mode => $case->[0], count => 1, on => 'poll' });
+	like(request('GET', "/v1/generations/$id")->{content}, $case->[1], "$case->[0] in place of an answer");
+}
 control({ mode => 'ok' });
 foreach my $case (
 	[ 'no-audio',  sub { !exists $_[0]{result}{audio_url} } ],
