@@ -46,6 +46,8 @@ end
 $$;
 select pg_temp.rows(:'a', 'mine');
 select pg_temp.rows(:'b', 'theirs');
+insert into generation_work (job_id, user_id) select id, user_id from generation_jobs where user_id in (:'a', :'b') on conflict do nothing;
+insert into idempotency_keys (user_id, key, request, response) values (:'a', 'k', '\x00', '\x00'), (:'b', 'k', '\x00', '\x00');
 select key from create_api_key(:'a', 'by key') \gset
 -- the body of an event of 2001 is to be JSON like any other
 update events set payload = jsonb_build_object('type', type, 'timestamp', created_at, 'data', jsonb_build_object('title', payload)) where payload in ('mine', 'theirs');
@@ -117,7 +119,7 @@ select relname as readable from pg_temp.relations where pg_temp.look(oid) <> '42
 -- no column with a secret, for any of the roles
 select a.attrelid::regclass as "secret that can be read", a.attname, r.role from pg_temp.relations c join pg_attribute a on a.attrelid = c.oid
   cross join unnest(array['regress_rls_service', 'regress_rls_user', 'regress_rls_anon']) r(role)
- where a.attnum > 0 and (a.atttypid = 'bytea'::regtype or a.attname ~ 'secret|key$') and a.attname <> all ('{previous_secret_until,public_key,order_key,ordering_key,key}')
+ where a.attnum > 0 and (a.atttypid = 'bytea'::regtype or a.attname ~ 'secret|key$') and a.attname <> all ('{previous_secret_until,public_key,order_key,ordering_key,key,idempotency_key,needs_key}')
    and c.relkind <> 'v' and has_column_privilege(r.role, a.attrelid, a.attnum, 'select, insert, update, references');
 
 reset role;
@@ -163,7 +165,8 @@ end
 $$;
 create temporary table functions as
 select p.oid, p.proname, (select count(*) from unnest((p.proargtypes::oid[])[0:p.pronargs - p.pronargdefaults - 1]) a where a = 'uuid'::regtype) as uuids
-  from pg_proc p where p.pronamespace = 'musicverse'::regnamespace and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype;
+  from pg_proc p where p.pronamespace = 'musicverse'::regnamespace and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype
+   and p.proname !~ '^_(api|openapi)_';
 grant select on functions to public;
 create function pg_temp.state() returns text language plpgsql as $$
 declare

@@ -18,17 +18,9 @@ comment on column request_scopes.path is 'As PostgREST has it, such as /rpc/char
 comment on column request_scopes.scope is 'NULL: any key may';
 comment on column request_scopes.cost is 'Tokens that a call takes';
 
-create function _requests_changed() returns trigger
-language c as 'MODULE_PATHNAME', 'musicverse_requests_changed';
-comment on function _requests_changed() is 'Makes every session read anew what requests may ask when this transaction commits';
-
--- ALWAYS, as a subscriber of a replication changes them as well
-create trigger requests_changed after insert or update or delete or truncate on routes
-    for each statement execute function _requests_changed();
-alter table routes enable always trigger requests_changed;
-create trigger requests_changed after insert or update or delete or truncate on request_scopes
-    for each statement execute function _requests_changed();
-alter table request_scopes enable always trigger requests_changed;
+create trigger invalidate after insert or update or delete or truncate on request_scopes
+    for each statement execute function _invalidate_relation();
+alter table request_scopes enable always trigger invalidate;
 
 create function pre_request() returns void
 language c volatile as 'MODULE_PATHNAME', 'musicverse_pre_request';

@@ -33,6 +33,9 @@ typedef struct MvCatalog
 	Oid			quota_usage_pkey;
 	Oid			routes;
 	Oid			request_scopes;
+	Oid			api_versions;
+	Oid			idempotency_keys;
+	Oid			idempotency_keys_pkey;
 } MvCatalog;
 
 /* Registers the relcache callback. Called from _PG_init. */
@@ -53,8 +56,11 @@ extern const MvCatalog *mv_catalog(void);
  */
 extern uint64 mv_endpoints_generation;
 
-/* The same for the tables of what requests may ask, routes and request_scopes. */
-extern uint64 mv_requests_generation;
+/* The same for the roles of the host and who is a member of which. */
+extern uint64 mv_roles_generation;
+
+/* The same for the routes of the API, its versions and the scopes of requests. */
+extern uint64 mv_routes_generation;
 
 /*
  * Holds the extension until the end of the transaction: DROP EXTENSION waits,

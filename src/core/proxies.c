@@ -17,7 +17,7 @@
 #include "utils/guc.h"
 
 static char *trusted_proxies;
-static const MvNetworks *trusted;
+const MvNetworks *mv_trusted_proxies = NULL;
 
 static bool
 check_trusted_proxies(char **newval, void **extra, GucSource source)
@@ -28,7 +28,7 @@ check_trusted_proxies(char **newval, void **extra, GucSource source)
 static void
 assign_trusted_proxies(const char *newval, void *extra)
 {
-	trusted = extra;
+	mv_trusted_proxies = extra;
 }
 
 void
@@ -103,7 +103,7 @@ parse_address(const char *text, int len, inet *to)
 static bool
 is_trusted(const inet *address)
 {
-	return mv_networks_have(trusted, ip_family(address) == PGSQL_AF_INET ? AF_INET : AF_INET6, ip_addr(address));
+	return mv_networks_have(mv_trusted_proxies, ip_family(address) == PGSQL_AF_INET ? AF_INET : AF_INET6, ip_addr(address));
 }
 
 bool
@@ -113,7 +113,7 @@ mv_client_address(const inet *peer, const char *forwarded_for, int len, inet *cl
 
 	if (known)
 		set_address(client, ip_family(peer) == PGSQL_AF_INET ? AF_INET : AF_INET6, ip_addr(peer));
-	if (trusted == NULL || trusted->count == 0 || forwarded_for == NULL)
+	if (mv_trusted_proxies == NULL || mv_trusted_proxies->count == 0 || forwarded_for == NULL)
 		return known;
 
 	while (len > 0 && (!known || is_trusted(client)))

@@ -7,10 +7,14 @@
 
 #include "postgres.h"
 
+#include "core/networks.h"
 #include "utils/inet.h"
 
 /* Defines musicverse.trusted_proxies. Called from _PG_init. */
 extern void mv_proxies_init(void);
+
+/* musicverse.trusted_proxies */
+extern const MvNetworks *mv_trusted_proxies;
 
 /*
  * The address that a request came from: the rightmost of X-Forwarded-For and,

@@ -68,12 +68,20 @@ extern bool mv_cache_find_user(const pg_uuid_t *user_id, MvKey *key);
 /* Notes that the key was just used; the usage worker writes it down. Cheap. */
 extern void mv_cache_note_use(MvKeySlot *slot, const MvKey *key, TimestampTz at, const inet *client_ip);
 
+/* A use of a key that is to be written down */
+typedef struct MvUse
+{
+	pg_uuid_t	key_id;
+	TimestampTz at;
+	unsigned char family;		/* 0 = no address */
+	unsigned char address[16];
+} MvUse;
+
 /*
- * Calls the function for each noted use of this database that isn't written
- * down yet, and forgets it. For the usage worker.
+ * Takes up to n uses that are noted for this database, from place *from on,
+ * which is moved. Returns how many. For the usage worker.
  */
-typedef void (*MvUseWriter) (const pg_uuid_t *key_id, TimestampTz at, const inet *client_ip, void *arg);
-extern void mv_cache_take_uses(MvUseWriter writer, void *arg);
+extern int	mv_cache_take_uses(MvUse *uses, int n, uint64 *from);
 
 /*
  * What every verdict depends on, such as the tiers and the roles of the host:

@@ -39,7 +39,15 @@ typedef struct Kept
 	double		ns_per_token;
 	int64		capacity;
 	Datum		zero;
+	HeapTuple	allowed;		/* of take_tokens(): the row of a call that was allowed, to be copied */
 } Kept;
+
+/* How the columns begin that can't be null */
+typedef struct AllowedRow
+{
+	bool		allowed;
+	int32		remaining;
+} AllowedRow;
 
 double
 mv_ns_per_token_safe(Numeric per_second, int64 capacity)
@@ -101,13 +109,14 @@ check_numbers(int cost, int capacity)
 }
 
 static Kept *
-kept(FunctionCallInfo fcinfo)
+kept(FunctionCallInfo fcinfo, const char *what)
 {
 	Kept	   *result = fcinfo->flinfo->fn_extra;
 	MemoryContext old;
 
 	if (likely(result != NULL))
 		return result;
+	mv_shared_require(what);
 	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
 	result = palloc0(sizeof(Kept));
 	if (get_call_result_type(fcinfo, NULL, &result->desc) != TYPEFUNC_COMPOSITE)
@@ -131,12 +140,33 @@ let_pass(MvBucketAnswer *answer)
 	return answer->allowed;
 }
 
+/* The row (true, remaining, 0): forming it anew would cost as much as the limit itself. */
+static Datum
+allowed_row(FunctionCallInfo fcinfo, Kept *cache, int32 remaining)
+{
+	HeapTupleHeader row;
+
+	if (unlikely(cache->allowed == NULL))
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+		Datum		values[3] = {BoolGetDatum(true), Int32GetDatum(0), cache->zero};
+		bool		nulls[3] = {false, false, false};
+
+		cache->allowed = heap_form_tuple(cache->desc, values, nulls);
+		MemoryContextSwitchTo(old);
+	}
+	row = palloc(cache->allowed->t_len);
+	memcpy(row, cache->allowed->t_data, cache->allowed->t_len);
+	((AllowedRow *) ((char *) row + row->t_hoff))->remaining = remaining;
+	return HeapTupleHeaderGetDatum(row);
+}
+
 /* take_tokens(bucket text, cost int, capacity int, refill_per_second numeric) */
 Datum
 musicverse_take_tokens(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {"bucket", "cost", "capacity", "refill_per_second"};
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "take_tokens()");
 	text	   *bucket;
 	struct varlena *rate;
 	int			cost;
@@ -170,6 +200,8 @@ musicverse_take_tokens(PG_FUNCTION_ARGS)
 
 	mv_bucket_take(mv_bucket_id(MV_BUCKET_NAMED, VARDATA_ANY(bucket), VARSIZE_ANY_EXHDR(bucket)),
 				   cost, capacity, cache->ns_per_token, &answer);
+	if (answer.allowed)
+		return allowed_row(fcinfo, cache, (int32) answer.remaining);
 	values[0] = BoolGetDatum(let_pass(&answer));
 	values[1] = Int32GetDatum((int32) answer.remaining);
 	values[2] = cache->zero;
@@ -212,7 +244,7 @@ elements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type, Datum **v
 Datum
 musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 {
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "take_tokens_all()");
 	Datum	   *names;
 	Datum	   *capacities;
 	Datum	   *rates;
@@ -220,6 +252,7 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 	int			cost;
 	MvBucketId	id[MAX_LIMITS];
 	double		ns_per_token[MAX_LIMITS];
+	bool		counted[MAX_LIMITS];
 	MvBucketAnswer tightest = {.allowed = true};
 	int			which = -1;
 	Datum		values[4];
@@ -251,6 +284,7 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 		MvBucketAnswer answer;
 
 		mv_bucket_take(id[i], cost, DatumGetInt32(capacities[i]), ns_per_token[i], &answer);
+		counted[i] = !answer.no_room;
 		if (which < 0 || !answer.allowed || answer.remaining < tightest.remaining)
 		{
 			tightest = answer;
@@ -259,7 +293,8 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 		if (!answer.allowed)
 		{
 			while (--i >= 0)
-				mv_bucket_give_back(id[i], cost, ns_per_token[i]);
+				if (counted[i])
+					mv_bucket_give_back(id[i], cost, ns_per_token[i]);
 			break;
 		}
 	}
@@ -279,7 +314,7 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 Datum
 musicverse_rate_limit_status(PG_FUNCTION_ARGS)
 {
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "rate_limit_status()");
 	int64		counts[4];
 	Datum		values[4];
 	bool		nulls[4] = {false, false, false, false};

@@ -13,9 +13,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/namespace.h"
-#include "commands/trigger.h"
 #include "core/catalog.h"
-#include "fmgr.h"
 #include "keys/operation.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
@@ -23,8 +21,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-PG_FUNCTION_INFO_V1(musicverse_requests_changed);
 
 #define SCHEMA_PREFIX	"musicverse_"
 #define RPC				"/rpc/"
@@ -161,11 +157,11 @@ refresh(void)
 	Known		fresh = {0};
 	MemoryContext old;
 
-	if (likely(known_generation == mv_requests_generation))
+	if (likely(known_generation == mv_routes_generation))
 		return;
 	AcceptInvalidationMessages();
 	catalog = mv_catalog();
-	generation = mv_requests_generation;
+	generation = mv_routes_generation;
 
 	fresh.context = AllocSetContextCreate(CurrentMemoryContext, "musicverse operations", ALLOCSET_SMALL_SIZES);
 	old = MemoryContextSwitchTo(fresh.context);
@@ -291,18 +287,4 @@ mv_operation_find(const char *method, const char *path, MvOperation *operation)
 		operation->scope = len == 1 && decoded[0] == '/' ? NULL : "";	/* the root only describes the API */
 		operation->cost = 1;
 	}
-}
-
-/* _requests_changed(): statement trigger on routes and request_scopes. Every backend reads them again after the commit. */
-Datum
-musicverse_requests_changed(PG_FUNCTION_ARGS)
-{
-	TriggerData *data = (TriggerData *) fcinfo->context;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("_requests_changed() is not called as a trigger")));
-	CacheInvalidateRelcache(data->tg_relation);
-	return PointerGetDatum(NULL);
 }

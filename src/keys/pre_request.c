@@ -443,7 +443,7 @@ musicverse_pre_request(PG_FUNCTION_ARGS)
 	if (!request.verdict.allowed)
 		refuse_by_verdict(&request, start);
 	if (by_key)
-		mv_set_caller(&request.verdict.user_id);
+		mv_set_caller(&request.verdict.user_id, &request.verdict.key_id);
 	set_response_headers(&request);
 	note_usage(&request, start);
 	PG_RETURN_VOID();

@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
 #define MV_OPERATION_LEN 64		/* with the closing NUL; longer names are cut */
@@ -21,8 +22,9 @@ typedef struct MvUsage
 	int			status;			/* of HTTP */
 	bool		refused;		/* by a limit, a scope or an address */
 	bool		shadow;			/* would have been refused if limits were enforced */
-	int64		duration_us;	/* < 0 = not known: not part of the histogram */
-	int64		bytes_in;
+	int64		duration_us;	/* < 0 = not known: not part of the histogram; a day at most counts */
+	TimestampTz at;				/* by mv_now(); 0 = not known */
+	int64		bytes_in;		/* 1 PiB at most counts */
 	int64		bytes_out;
 } MvUsage;
 

@@ -21,6 +21,7 @@
 #include "keys/quota.h"
 #include "keys/rate.h"
 #include "keys/verdict.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -58,7 +59,7 @@ const char *
 mv_reason_message(const MvVerdict *verdict, const MvCall *call)
 {
 	if (verdict->reason == MV_SCOPE && call != NULL && call->scope != NULL)
-		return psprintf("%s \"%.*s\"", reasons[MV_SCOPE].message, Min(call->scope_len, 64), call->scope);
+		return psprintf("%s \"%.*s\"", reasons[MV_SCOPE].message, pg_mbcliplen(call->scope, call->scope_len, 64), call->scope);
 	if (verdict->retry_us < 0)
 		return "the cost of the request is above the limit";
 	return reasons[verdict->reason].message;
@@ -156,6 +157,7 @@ take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 	MvBucketAnswer bucket;
 	MvQuotaAnswer quota;
 
+	mv_quota_prefetch(&key->user_id);
 	verdict->judged_at = now;
 	mv_bucket_take(id, cost, key->burst, key->ns_per_token, &bucket);
 	report_bucket(verdict, "burst", key->burst, key->ns_per_token, &bucket);
@@ -164,11 +166,12 @@ take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 		refuse_by_limit(verdict, MV_RATE_LIMITED);
 		return;
 	}
-	mv_quota_take(&key->user_id, cost, key->quota, &quota);
+	mv_quota_take(&key->user_id, cost, key->quota, now, &quota);
 	report_quota(verdict, key->quota, &quota, cost, now);
 	if (!quota.allowed)
 	{
-		mv_bucket_give_back(id, cost, key->ns_per_token);
+		if (!bucket.no_room)
+			mv_bucket_give_back(id, cost, key->ns_per_token);
 		refuse_by_limit(verdict, MV_QUOTA_EXCEEDED);
 	}
 }

@@ -37,6 +37,7 @@ typedef struct Kept
 {
 	TupleDesc	desc;
 	Datum		zero;
+	Datum		malformed;		/* the row for what is no key at all: always the same */
 } Kept;
 
 static Kept *
@@ -71,6 +72,7 @@ count(const MvVerdict *verdict, const MvCall *call)
 	usage.status = verdict->status;
 	usage.refused = !verdict->allowed;
 	usage.shadow = verdict->allowed && verdict->reason != MV_ALLOWED;
+	usage.at = verdict->judged_at;
 	usage.duration_us = -1;
 	mv_usage_record(&usage);
 }
@@ -105,6 +107,19 @@ verdict_row(Kept *cache, MvVerdict *verdict)
 	nulls[RETRY_AFTER] = verdict->retry_us < 0 || verdict->status == 401 || verdict->status == 403;
 	values[RETRY_AFTER] = verdict->retry_us > 0 ? mv_seconds(verdict->retry_us) : cache->zero;
 	return HeapTupleGetDatum(heap_form_tuple(cache->desc, values, nulls));
+}
+
+static Datum
+malformed_row(FunctionCallInfo fcinfo, Kept *cache, MvVerdict *verdict)
+{
+	if (unlikely(cache->malformed == 0))
+	{
+		MemoryContext old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		cache->malformed = verdict_row(cache, verdict);
+		MemoryContextSwitchTo(old);
+	}
+	return cache->malformed;
 }
 
 /* verify_api_key(key text, scope text, client_ip inet, cost int, is_signed boolean) */
@@ -142,5 +157,7 @@ musicverse_verify_api_key(PG_FUNCTION_ARGS)
 	mv_verdict_key(&call, &verdict);
 	if (mv_count_verifications)
 		count(&verdict, &call);
+	if (verdict.reason == MV_MALFORMED)
+		return malformed_row(fcinfo, cache, &verdict);
 	return verdict_row(cache, &verdict);
 }

@@ -274,6 +274,8 @@ chmod 0600, $node->data_dir . '/other.key';
 my %other = (
 	allow_http                    => 'off',
 	allowed_networks              => '127.0.0.1/32',
+	anonymous_burst               => 7,
+	anonymous_refill              => 7,
 	breaker_threshold             => 7,
 	cluster_identity              => 'here',
 	connect_timeout               => '7s',
@@ -286,12 +288,18 @@ my %other = (
 	master_key_file               => 'other.key',
 	max_event_size                => '70kB',
 	max_response_body             => '7kB',
+	rate_limit_when_full          => 'refuse',
 	request_timeout               => '70s',
 	retention                     => 7,
 	retry_schedule                => '7s,7min',
-	usage_flush_interval          => '7s',
 	trusted_proxies               => '10.0.0.0/8',
-	webhook_concurrency           => 7);
+	usage_days_retention          => 700,
+	usage_flush_interval          => '7s',
+	usage_hours_retention         => 70,
+	usage_retention               => 6,
+	webhook_concurrency           => 7,
+	wrong_key_burst               => 7,
+	wrong_key_refill              => 7);
 my %was = map { $_->{name} => $_->{setting} }
   sql_rows($node, "select substr(name, 12) as name, setting from pg_settings where name like 'musicverse.%' and context = 'sighup'");
 is_deeply([ sort keys %was ], [ sort keys %other ], 'the settings that a reload changes are those known here');
