@@ -270,13 +270,14 @@ class Theme:
     def prepare(self):
         """What all rows need; called once, with the extension in place."""
 
-    def in_turn(self, title, measures, show=human):
-        """Takes each of the measures once a round, in turn; a list of figures for each."""
+    def in_turn(self, title, measures, show=human, times=1):
+        """Takes each of the measures so many times a round, in turn; a list of figures for each."""
         figures = {name: [] for name in measures}
-        for i in range(self.rounds):
+        rounds = self.rounds * times
+        for i in range(rounds):
             for name, measure in measures.items():
                 figures[name].append(measure())
-            say(f"{title}, round {i + 1} of {self.rounds}: " + ", ".join(f"{k} {show(v[-1])}" for k, v in figures.items()))
+            say(f"{title}, round {i + 1} of {rounds}: " + ", ".join(f"{k} {show(v[-1])}" for k, v in figures.items()))
         return figures
 
     @staticmethod

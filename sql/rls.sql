@@ -28,11 +28,13 @@ begin
     insert into ids values ('track', owner, made);
     insert into musicverse.generation_jobs (user_id, prompt, status) values (account, owner, 'started') returning id into made;
     insert into ids values ('job', owner, made);
+    insert into musicverse.generation_work (job_id, user_id, state, last_error) values (made, account, 'done', owner);
     insert into ids values ('payment', owner, musicverse.record_payment(account, 'rls_' || owner, 1, 'EUR', 'succeeded', owner)),
                            ('subscription', owner, musicverse.record_subscription(account, 'rls_' || owner, 'pro', 'active'));
     insert into ids values ('key', owner, (musicverse.create_api_key(account, owner)).id);
     perform musicverse._add_usage(array[row('2000-12-02 12:00Z', account, null, owner, 2, 1, 0, 0, 0, 0, 0, 0, null)::musicverse.api_usage]);
     insert into musicverse.quota_usage values (account, 'day', current_date, 1);
+    insert into musicverse.idempotency_keys values (account, 'k', '', '');
     insert into ids values ('event', owner, musicverse.emit_event(account, 'track.created', jsonb_build_object('title', owner), owner));
     insert into musicverse.events values (old_event, account, 'track.created', '2001-01-01 12:00Z', owner);
     insert into musicverse.event_log values (musicverse._next_number(), account, old_event);
@@ -46,8 +48,6 @@ end
 $$;
 select pg_temp.rows(:'a', 'mine');
 select pg_temp.rows(:'b', 'theirs');
-insert into generation_work (job_id, user_id) select id, user_id from generation_jobs where user_id in (:'a', :'b') on conflict do nothing;
-insert into idempotency_keys (user_id, key, request, response) values (:'a', 'k', '\x00', '\x00'), (:'b', 'k', '\x00', '\x00');
 select key from create_api_key(:'a', 'by key') \gset
 -- the body of an event of 2001 is to be JSON like any other
 update events set payload = jsonb_build_object('type', type, 'timestamp', created_at, 'data', jsonb_build_object('title', payload)) where payload in ('mine', 'theirs');
@@ -202,7 +202,7 @@ select md5(pg_temp.state()) = :'before' as untouched;
 set local role regress_rls_user;
 -- (with one's own things each does something)
 select proname as "does nothing even with one's own" from pg_temp.functions f
- where f.uuids > 0 and has_function_privilege(f.oid, 'execute')
+ where f.uuids > 0 and has_function_privilege(f.oid, 'execute') and f.proname !~ '^_api_|^delete_|^update_track$' -- api_v1 has them in their order
    and not exists (select from ids i, ids j where i.owner = 'mine' and j.owner = 'mine' and (f.uuids = 2 or i.id = j.id) and pg_temp.call(f.oid, array[i.id, j.id]) ~ '^returned (?!f$|nothing$)');
 -- what may not be called at all
 select proname as "can be called by mistake" from pg_temp.functions

@@ -57,7 +57,8 @@ class Side {
 class Reverb {
 	constructor(settings, block) {
 		this.sides = [new Side(0, settings), new Side(SPREAD, settings)];
-		this.wet = settings.wet;
+		/* a long reverb isn't a loud one */
+		this.wet = settings.wet * Math.sqrt((1 - settings.size ** 2) / 0.36) * 1.25;
 		this.high = new Svf();
 		this.high.tune(170, 0.7);
 		this.line = new Float32Array(PREDELAY);

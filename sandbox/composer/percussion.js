@@ -74,7 +74,7 @@ function fadeOut(buffer) {
 
 function hat(rng, decay, level) {
 	const out = add(noise(rng, decay * 6, decay, 0.5), metal(decay * 6, decay, 540 + rng.between(-6, 6)), 0.8);
-	return add(seconds(decay * 6), filtered(filtered(out, 'high', 7200), 'high', 5000), level);
+	return add(seconds(decay * 6), filtered(filtered(filtered(out, 'high', 7200), 'high', 5000), 'low', 13000), level);
 }
 
 const RECIPES = {
@@ -84,8 +84,8 @@ const RECIPES = {
 	kick808: () => drop(1.1, 150, 44, 0.04, 0.4, 1.5),
 	stomp: (rng) => add(drop(0.4, 110, 60, 0.03, 0.1), filtered(noise(rng, 0.12, 0.03, 0.7), 'low', 700)),
 	snare: (rng) => add(add(add(seconds(0.35), drop(0.35, 260, 188, 0.02, 0.07), 0.6), drop(0.3, 420, 332, 0.015, 0.04), 0.3),
-		filtered(noise(rng, 0.35, 0.085, 0.75), 'high', 1400)),
-	snarebig: (rng) => add(add(seconds(0.7), drop(0.5, 230, 172, 0.03, 0.11, 1.4), 0.7), filtered(noise(rng, 0.7, 0.17, 0.75), 'high', 1100)),
+		filtered(filtered(noise(rng, 0.35, 0.085, 0.75), 'high', 1400), 'low', 8500)),
+	snarebig: (rng) => add(add(seconds(0.7), drop(0.5, 230, 172, 0.03, 0.11, 1.4), 0.7), filtered(filtered(noise(rng, 0.7, 0.17, 0.75), 'high', 1100), 'low', 8000)),
 	snaresoft: (rng) => filtered(add(add(seconds(0.3), drop(0.3, 220, 178, 0.02, 0.06), 0.5), filtered(noise(rng, 0.3, 0.07, 0.7), 'high', 900)), 'low', 5200),
 	brush: (rng) => filtered(filtered(noise(rng, 0.3, 0.07, 0.55, 0.018), 'high', 1500), 'low', 7000),
 	rim: (rng) => add(filtered(noise(rng, 0.08, 0.01, 0.7), 'band', 1700, 2), drop(0.08, 900, 820, 0.01, 0.018), 0.6),
@@ -93,18 +93,18 @@ const RECIPES = {
 		const out = seconds(0.4);
 		for (const at of [0, 0.011, 0.023]) add(out, noise(rng, 0.03, 0.006, 0.8), 1, Math.round(at * SR));
 		add(out, noise(rng, 0.36, 0.08, 0.6), 1, Math.round(0.032 * SR));
-		return filtered(filtered(out, 'band', 1500, 0.9), 'high', 700);
+		return filtered(filtered(filtered(out, 'band', 1500, 0.9), 'high', 700), 'low', 7500);
 	},
 	hat: (rng) => hat(rng, 0.028, 0.75),
 	openhat: (rng) => hat(rng, 0.16, 0.6),
 	hatsoft: (rng) => filtered(hat(rng, 0.022, 0.7), 'low', 9000),
-	shaker: (rng) => filtered(noise(rng, 0.14, 0.035, 0.5, 0.02), 'high', 5200),
-	tambourine: (rng) => add(filtered(noise(rng, 0.25, 0.05, 0.35), 'high', 6500), filtered(metal(0.25, 0.06, 1100), 'high', 6000), 0.5),
+	shaker: (rng) => filtered(filtered(noise(rng, 0.14, 0.035, 0.6, 0.02), 'high', 4800), 'low', 9500),
+	tambourine: (rng) => filtered(add(filtered(noise(rng, 0.25, 0.05, 0.35), 'high', 6000), filtered(metal(0.25, 0.06, 1100), 'high', 5500), 0.5), 'low', 9500),
 	ride: (rng) => add(add(seconds(1.1), filtered(metal(1.1, 0.3, 410 + rng.between(-3, 3)), 'high', 5200), 0.5),
 		add(filtered(noise(rng, 1.1, 0.18, 0.16), 'high', 6000), drop(0.4, 3150, 3150, 1, 0.05), 0.1)),
 	crash: (rng) => add(filtered(noise(rng, 2.6, 0.55, 0.45, 0.002), 'high', 3600), filtered(metal(2.6, 0.7, 330), 'high', 4200), 0.45),
 	swell: (rng) => {
-		const out = filtered(noise(rng, 2.2, 100, 0.5), 'high', 3200);
+		const out = filtered(filtered(noise(rng, 2.2, 100, 0.5), 'high', 3000), 'low', 9000);
 		for (let i = 0; i < out.length; i++) out[i] *= (i / out.length) ** 3;
 		return out;
 	},
@@ -114,10 +114,7 @@ const RECIPES = {
 	taiko: (rng) => add(add(drop(1.1, 130, 62, 0.05, 0.26, 1.8), filtered(noise(rng, 0.25, 0.05, 0.9), 'low', 900)), drop(0.5, 300, 170, 0.03, 0.06), 0.25),
 	taikohigh: (rng) => add(drop(0.6, 220, 118, 0.035, 0.13, 1.6), filtered(noise(rng, 0.15, 0.03, 0.8), 'low', 2200)),
 	impact: (rng) => add(drop(3, 90, 32, 0.25, 0.9, 2), filtered(noise(rng, 2.4, 0.5, 0.9), 'low', 420)),
-	chipkick: () => {
-		const out = drop(0.18, 420, 55, 0.022, 0.07, 6);
-		return out;
-	},
+	chipkick: () => drop(0.18, 420, 55, 0.022, 0.07, 6),
 	chipsnare: (rng) => chipNoise(rng, 0.16, 0.05, 3),
 	chiphat: (rng) => chipNoise(rng, 0.05, 0.014, 1),
 };

@@ -56,15 +56,14 @@ function hits(words, stems) {
 	let count = 0;
 	for (const stem of stems.split(' ')) {
 		const exact = stem.endsWith('$');
-		const text = exact ? stem.slice(0, -1) : stem;
-		if (words.some((word) => (exact ? word === text : word.startsWith(text)))) count++;
+		const text = (exact ? stem.slice(0, -1) : stem).replaceAll('ё', 'е');
+		if (words.some((word) => (exact ? word === text : word.replaceAll('ё', 'е').startsWith(text)))) count++;
 	}
 	return count;
 }
 
 function wordsOf(text) {
-	const plain = text.normalize('NFKC').toLowerCase();
-	const whole = plain.match(/[\p{L}\p{N}#-]+/gu) ?? [];
+	const whole = text.normalize('NFKC').toLowerCase().match(/[\p{L}\p{N}#-]+/gu) ?? [];
 	return [...new Set([...whole, ...whole.flatMap((word) => word.split('-'))])];
 }
 

@@ -31,7 +31,8 @@ const scratchR = new Float32Array(LONGEST * SR);
 const DRUM_PANS = { hat: 0.25, hatsoft: 0.25, openhat: 0.25, ride: -0.3, crash: 0.2, shaker: -0.35, tambourine: 0.35, tomhigh: -0.3, tommid: 0, tomlow: 0.35,
 	taiko: -0.1, taikohigh: 0.25, rim: -0.25, snare: 0.05, chiphat: 0.2 };
 const KICKS = /^(kick|kick909|kicksoft|kick808|chipkick|stomp)$/;
-const DRUMS_BELOW_TRACKS = -7;
+const DRUMS_BELOW_TRACKS = -9.5;
+const QUIETER = { hat: 0.55, hatsoft: 0.75, openhat: 0.5, shaker: 0.5, tambourine: 0.5, ride: 0.6, crash: 0.42, swell: 0.24, impact: 0.7, clap: 0.8 };
 
 const instrument = (name) => voices[name] ?? struck[name];
 
@@ -49,7 +50,7 @@ function calibrate(track, rng) {
 	}
 	const rms = Math.sqrt(loudest / 8820);
 	const together = ['hold', 'block', 'strum'].includes(track.part) ? Math.sqrt(track.voices) : 1;
-	return ((0.1 / Math.max(rms, 1e-4)) * decibels(track.gain)) / together;
+	return ((0.075 / Math.max(rms, 1e-4)) * decibels(track.gain)) / together;
 }
 
 class Mixer {
@@ -73,13 +74,15 @@ class Mixer {
 		this.wow = style.wow ? new Wow() : null;
 		this.dust = style.crackle ? crackle(this.rng.fork('dust'), 7.3) : null;
 		this.filters = [0, 1].map(() => {
-			const pair = { high: new Svf(), low: style.lowpass ? new Svf() : null };
+			const pair = { high: new Svf(), low: style.lowpass ? new Svf() : null, air: new Svf() };
 			pair.high.tune(27, 0.7);
+			pair.air.tune(3800, 0.6);
 			pair.low?.tune(style.lowpass, 0.6);
 			return pair;
 		});
 		this.L = new Float32Array(BLOCK);
 		this.R = new Float32Array(BLOCK);
+		this.spare = new Float32Array(BLOCK);
 		this.next = 0;
 		this.position = 0;
 	}
@@ -93,17 +96,20 @@ class Mixer {
 		const end = Math.min(total, WINDOW - at);
 		const straight = 1 - duck;
 		const { reverbSend, echoSend } = this;
-		for (let i = 0; i < end; i++) {
-			dryL[at + i] += left[i] * l * straight;
-			dryR[at + i] += right[i] * r * straight;
-		}
 		if (duck > 0) {
 			for (let i = 0; i < end; i++) {
 				duckL[at + i] += left[i] * l * duck;
 				duckR[at + i] += right[i] * r * duck;
 			}
 		}
-		if (rev > 0) for (let i = 0; i < end; i++) reverbSend[at + i] += (left[i] * l + right[i] * r) * rev;
+		/* one walk for what most tracks need, and another for the echo that few do */
+		for (let i = 0, to = at; i < end; i++, to++) {
+			const x = left[i] * l;
+			const y = right[i] * r;
+			dryL[to] += x * straight;
+			dryR[to] += y * straight;
+			reverbSend[to] += (x + y) * rev;
+		}
 		if (del > 0) for (let i = 0; i < end; i++) echoSend[at + i] += (left[i] * l + right[i] * r) * del * 0.5;
 	}
 
@@ -111,12 +117,12 @@ class Mixer {
 		const { style } = this.piece;
 		if (event.effect === 'riser') {
 			const sound = riser(this.rng, event.dur);
-			this.put(sound, sound, sound.length, at, { level: event.vel * 0.22, pan: 0, rev: 0.4, del: 0, duck: 0 });
+			this.put(sound, sound, sound.length, at, { level: event.vel * 0.1, pan: 0, rev: 0.4, del: 0, duck: 0 });
 		} else if (event.drum) {
 			const sound = this.kit.hit(event.drum, this.rng);
 			const low = KICKS.test(event.drum) || event.drum === 'impact';
 			this.put(sound, sound, sound.length, at, {
-				level: this.drumLevel * event.vel ** 1.4 * (event.drum === 'impact' ? 0.7 : event.drum === 'crash' || event.drum === 'swell' ? 0.55 : 1),
+				level: this.drumLevel * event.vel ** 1.4 * (QUIETER[event.drum] ?? 1),
 				pan: DRUM_PANS[event.drum] ?? 0, rev: (style.drums.rev ?? 0) * (low ? 0.3 : 1), del: 0, duck: 0,
 			});
 		} else {
@@ -155,7 +161,13 @@ class Mixer {
 		this.reverb.process(this.reverbSend, L, R, length);
 		if (style.wow) this.wow.process(L, R, length);
 		[L, R].forEach((side, n) => {
-			const { high, low } = this.filters[n];
+			const { high, low, air } = this.filters[n];
+			if (style.air) {
+				/* a shelf: what is high is added once more */
+				this.spare.set(side);
+				air.high(this.spare, 0, length);
+				for (let i = 0; i < length; i++) side[i] += this.spare[i] * style.air;
+			}
 			low?.low(side, 0, length);
 			high.high(side, 0, length);
 			for (let i = 0; i < length; i++) side[i] = saturate(side[i] * 0.9);
@@ -248,7 +260,7 @@ function render(piece, path, progress = () => {}) {
 			writer.close();
 		}
 		progress(100);
-		return { frames, peaks: peaks.result(), loudness: Math.round(after.integrated() * 10) / 10 };
+		return { frames, peaks: peaks.result(), loudness: Math.round(after.integrated() * 10) / 10, gain: 20 * Math.log10(gain) };
 	} finally {
 		fs.closeSync(raw);
 		fs.unlinkSync(rawPath);

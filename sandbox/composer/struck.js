@@ -69,7 +69,7 @@ function piano(L, R, note, soft = 0) {
 	const inharmonic = 0.00006 * 2 ** ((note.pitch - 40) / 14);
 	const hard = (0.3 + 0.7 * note.vel) * (1 - soft);
 	const ring = 5.5 * 2 ** (-(note.pitch - 40) / 16);
-	const side = Math.max(-0.35, Math.min(0.35, (note.pitch - 62) / 70));
+	const side = Math.max(-0.14, Math.min(0.14, (note.pitch - 64) / 170));
 	for (let h = 1; h <= 18; h++) {
 		const frequency = f * h * Math.sqrt(1 + inharmonic * h * h);
 		if (frequency > 9000) break;
@@ -277,7 +277,7 @@ const struck = {
 	kalimba: modal([[1, 1], [2.01, 0.15], [5.9, 0.22]], { decay: 0.9, click: 0.14, gain: 0.6 }),
 	timpani: modal([[1, 1], [1.5, 0.6], [1.99, 0.45], [2.44, 0.3], [2.9, 0.2]], { decay: 1.5, click: 0.5, bright: 0.8, gain: 0.75, width: 0.15 }),
 	nylon: plucked({ t60: 2.6, dull: 0.55, pick: 0.22, hard: 0.5, body: ACOUSTIC }),
-	steel: plucked({ t60: 3.8, dull: 0.3, pick: 0.16, hard: 0.75, body: ACOUSTIC, gain: 0.75 }),
+	steel: plucked({ t60: 3.8, dull: 0.42, pick: 0.18, hard: 0.6, body: ACOUSTIC, gain: 0.75 }),
 	harp: plucked({ t60: 3.2, dull: 0.4, pick: 0.4, hard: 0.55, body: [[180, 3, 0.2]], release: 0.6 }),
 	clean: plucked({ t60: 3.5, dull: 0.4, pick: 0.1, hard: 0.6, body: [[600, 1.2, 0.25]] }),
 	upright: plucked({ t60: 1.9, dull: 0.75, pick: 0.3, hard: 0.25, body: [[90, 2, 0.7], [180, 3, 0.3]], release: 0.06, gain: 1.1, width: 0 }),

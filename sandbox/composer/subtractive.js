@@ -8,12 +8,20 @@
  */
 'use strict';
 
+const { Rng } = require('./prng.js');
 const { SR, SIZE, tableFor, hertz } = require('./wavetable.js');
 
 const SLICE = 32;
 const LONGEST = 28;			/* seconds of a note with its release */
 const sliceL = new Float32Array(SLICE);
 const sliceR = new Float32Array(SLICE);
+
+/* Breath and bow: noise is read from somewhere in here, as drawing it for each sample costs more than the tone */
+const NOISE = new Float32Array(1 << 16);
+{
+	const rng = new Rng('noise');
+	for (let i = 0; i < NOISE.length; i++) NOISE[i] = rng.float() - 0.5;
+}
 
 /* A filter with two poles that stays stable while its frequency moves */
 class Svf {
@@ -105,6 +113,7 @@ function subtractive(p, L, R, note) {
 	const gainL = new Float64Array(count);
 	const gainR = new Float64Array(count);
 	const wobble = new Float64Array(count);
+	const steps = new Float64Array(count);
 	oscillators.forEach(([wave, octave, cents, pan, gain], i) => {
 		ratio[i] = 2 ** (octave + (cents * (0.8 + 0.4 * note.rng.float())) / 1200);
 		tables.push(tableFor(wave, frequency * ratio[i] * 1.02));
@@ -124,36 +133,56 @@ function subtractive(p, L, R, note) {
 	const loud = 0.35 + 0.65 * note.vel;
 	const tracking = (frequency / 261.6) ** (filter?.track ?? 0.4);
 	const glide = p.scoop ?? 0;
+	const air = note.rng.int(NOISE.length);
 	let before = 0;
 
 	for (let start = 0; start < total; start += SLICE) {
 		const length = Math.min(SLICE, total - start);
 		const t = start / SR;
-		sliceL.fill(0);
-		sliceR.fill(0);
 		const fade = p.vibrato ? Math.min(1, Math.max(0, (t - p.vibrato.delay) / 0.4)) : 0;
 		const bend = glide * Math.exp(-t / 0.05);
 		for (let o = 0; o < count; o++) {
-			const table = tables[o];
 			const vibrato = fade > 0 ? fade * p.vibrato.depth * Math.sin(6.2832 * p.vibrato.rate * t + wobble[o]) : 0;
-			const drift = (p.drift ?? 0) * Math.sin(1.7 * t * (1 + 0.13 * o) + wobble[o]);
-			const step = (frequency * ratio[o] * (1 + (vibrato + drift + bend) * 0.0005776) * SIZE) / SR;
+			const drift = p.drift ? p.drift * Math.sin(1.7 * t * (1 + 0.13 * o) + wobble[o]) : 0;
+			steps[o] = frequency * ratio[o] * (1 + (vibrato + drift + bend) * 0.0005776) * (SIZE / SR);
+		}
+		/* two at a time: half the walks through the slice; an odd one goes with a silent twin */
+		for (let o = 0; o < count; o += 2) {
+			const twin = o + 1 < count ? o + 1 : o;
+			const share = twin === o ? 0 : 1;
+			const table = tables[o];
+			const other = tables[twin];
+			const step = steps[o];
+			const otherStep = steps[twin];
 			const l = gainL[o];
 			const r = gainR[o];
+			const otherL = gainL[twin] * share;
+			const otherR = gainR[twin] * share;
 			let at = phase[o];
+			let otherAt = phase[twin];
 			for (let i = 0; i < length; i++) {
 				const index = at | 0;
+				const otherIndex = otherAt | 0;
 				const y = table[index] + (table[index + 1] - table[index]) * (at - index);
-				sliceL[i] += y * l;
-				sliceR[i] += y * r;
+				const z = other[otherIndex] + (other[otherIndex + 1] - other[otherIndex]) * (otherAt - otherIndex);
+				if (o === 0) {
+					sliceL[i] = y * l + z * otherL;
+					sliceR[i] = y * r + z * otherR;
+				} else {
+					sliceL[i] += y * l + z * otherL;
+					sliceR[i] += y * r + z * otherR;
+				}
 				at += step;
 				if (at >= SIZE) at -= SIZE;
+				otherAt += otherStep;
+				if (otherAt >= SIZE) otherAt -= SIZE;
 			}
+			phase[twin] = otherAt;
 			phase[o] = at;
 		}
 		if (p.breath) {
 			for (let i = 0; i < length; i++) {
-				const noise = (note.rng.float() - 0.5) * p.breath;
+				const noise = NOISE[(air + start + i) & (NOISE.length - 1)] * p.breath;
 				sliceL[i] += noise;
 				sliceR[i] += noise;
 			}

@@ -43,14 +43,14 @@ begin
         execute format('alter table %I enable row level security', name);
     end loop;
 
-    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
+    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
         execute format('create policy own_rows on %I for select
             using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
     end loop;
     foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
-    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,idempotency_keys,providers}'::text[] loop
+    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 

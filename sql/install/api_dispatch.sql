@@ -25,6 +25,8 @@ create table idempotency_keys (
     primary key (user_id, key)
 );
 create index idempotency_keys_created_at_idx on idempotency_keys (created_at);
+create trigger a_ensure_account before insert on idempotency_keys
+    for each row execute function ensure_account('user_id');
 comment on table idempotency_keys is 'Answers to POSTs that bore an Idempotency-Key, to be given again to the same request';
 comment on column idempotency_keys.request is 'Digest of the request; another one with the same key is refused';
 comment on column idempotency_keys.response is 'Sealed, as it may hold the secret of a key or a webhook';
@@ -32,9 +34,7 @@ comment on column idempotency_keys.response is 'Sealed, as it may hold the secre
 create function _tend_idempotency_keys(retention interval) returns bigint
 language sql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
     with old as (
-        delete from idempotency_keys k
-         where (k.user_id, k.key) in (select o.user_id, o.key from idempotency_keys o
-                                       where o.created_at < _now() - retention order by o.created_at limit 10000)
+        delete from idempotency_keys where created_at < _now() - retention
         returning 1
     )
     select count(*) from old

@@ -148,7 +148,9 @@ begin
         end if;
     end if;
     insert into generation_jobs (user_id, prompt, style, duration, params, idempotency_key)
-    values (user_id, prompt, style, duration, params, idempotency_key) returning id into result;
+    values (user_id, prompt, style, duration, params, idempotency_key)
+    -- a transaction with an older snapshot did not see the first one above: 40001
+    on conflict do nothing returning id into result;
     return result;
 end
 $$;

@@ -9,6 +9,7 @@
 
 #include "api/dispatch.h"
 #include "api/route.h"
+#include "keys/cache.h"
 #include "keys/keys.h"
 #include "nodes/pg_list.h"
 #include "utils/jsonb.h"
@@ -85,6 +86,14 @@ typedef struct MvApiCall
 
 	/* bind.c */
 	uint64		given;			/* which arguments */
+
+	/* idempotency.c */
+	char	   *idempotency_key;	/* which this call holds; NULL = none */
+	unsigned char request_digest[MV_HASH_LEN];
+	bool		is_kept;		/* the answer, with the operation */
+	bool		is_replay;		/* what is kept is the answer, its body the result */
+	int			replay_status;
+	const char *replay_type;
 
 	/* operate.c */
 	bool		has_run;

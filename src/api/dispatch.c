@@ -15,6 +15,7 @@
 #include "api/call.h"
 #include "api/cors.h"
 #include "api/dispatch.h"
+#include "api/idempotency.h"
 #include "api/identity.h"
 #include "api/operate.h"
 #include "api/problem.h"
@@ -30,6 +31,7 @@ mv_dispatch_init(void)
 {
 	mv_body_init();
 	mv_cors_init();
+	mv_idempotency_init();
 	mv_identity_init();
 	mv_route_init();
 }
@@ -96,13 +98,17 @@ resolve(MvApiCall *call, MvRoutes *routes)
 static bool
 serve(MvApiCall *call, MvRoutes *routes)
 {
-	return mv_read_headers(call) &&
-		mv_read_target(call) &&
+	/* both in any case: what is wrong with one is told with what the other says */
+	bool		good = mv_read_headers(call);
+
+	good &= mv_read_target(call);
+	return good &&
 		find_route(call, routes) &&
 		mv_identify(call) &&
 		mv_check_accept(call) &&
 		mv_check_body_size(call) &&
 		resolve(call, routes) &&
+		mv_idempotency_begin(call) &&
 		mv_read_body(call) &&
 		mv_bind(call) &&
 		mv_operate(call);
@@ -157,8 +163,13 @@ mv_api_handle(const MvApiRequest *request, MvApiResponse *response)
 			response->operation = pstrdup(call->route->operation);
 		if (served)
 			mv_render_result(call);
+		else if (call->is_replay)
+			mv_render_replay(call);
 		else if (call->problem != NULL)
+		{
 			mv_render_problem(call);
+			mv_idempotency_keep_problem(call);
+		}
 		mv_render_headers(call);
 	}
 	PG_FINALLY();

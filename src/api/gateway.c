@@ -34,7 +34,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 
-#define GRACE_MS		5000
+#define GRACE_MS		3000
 #define IDLE_WAIT_MS	30000
 #define LISTEN_RETRY_MS 5000
 #define ACCEPT_BATCH	64
@@ -348,9 +348,16 @@ mv_gateway_worker_main(Datum arg)
 	for (;;)
 	{
 		uint64		seen = pg_atomic_read_u64(&gateway.database->changes);
+		bool		reloaded = ConfigReloadPending;
 
 		QueryCancelPending = false; /* nothing runs that could be cancelled */
 		CHECK_FOR_INTERRUPTS();
+		if (reloaded)
+		{
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+			raise_descriptor_limit();
+		}
 		if (seen != changes)
 		{
 			gateway_look();
@@ -367,15 +374,7 @@ mv_gateway_worker_main(Datum arg)
 			wind_up();
 			proc_exit(0);
 		}
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-			raise_descriptor_limit();
-			listening = listen_anew();
-			tried = now_us();
-		}
-		else if (!listening && now_us() - tried >= LISTEN_RETRY_MS * INT64CONST(1000))
+		if (reloaded || (!listening && now_us() - tried >= LISTEN_RETRY_MS * INT64CONST(1000)))
 		{
 			listening = listen_anew();
 			tried = now_us();

@@ -76,7 +76,7 @@ send_made(Request *request, const char *operation, const char *type, Maker make)
 static bool
 make_pointer(StringInfo out)
 {
-	appendStringInfoString(out, "{\"name\":\"musicverse\",\"version\":\"" MV_VERSION "\",\"openapi\":\"/api/v1/openapi.json\"}\n");
+	appendStringInfo(out, "{\"name\":\"musicverse\",\"version\":\"%s\",\"openapi\":\"/api/v1/openapi.json\"}\n", MV_VERSION);
 	return true;
 }
 

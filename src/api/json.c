@@ -191,6 +191,8 @@ mv_json_parse(const char *text, Size len, MvJsonError *error)
 	{
 		const char *message;
 
+		if (state.lex->token_start == NULL)
+			return refuse(text, text + len, error, "It ends too early.");
 		/* what is shown of a token is all of it */
 		if (state.lex->token_terminator != NULL && state.lex->token_terminator - state.lex->token_start > MAX_TOKEN_SHOWN)
 			state.lex->token_terminator = state.lex->token_start +

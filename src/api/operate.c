@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "api/idempotency.h"
 #include "api/operate.h"
 #include "api/problem.h"
 #include "catalog/pg_type.h"
@@ -193,6 +194,9 @@ mv_operate(MvApiCall *call)
 			mv_set_caller_nobody();
 		run(call);
 		AtEOXact_GUC(true, nest_level);
+		if (call->idempotency_key != NULL && (call->result != NULL || route->returns == VOIDOID))
+			mv_idempotency_keep(call, call->result == NULL ? 204 : route->status, call->result == NULL ? "" : route->response_type,
+								call->result == NULL ? "" : call->result, call->result_len);
 		SetUserIdAndSecContext(save_user, save_context);
 		ReleaseCurrentSubTransaction();
 	}
@@ -211,6 +215,8 @@ mv_operate(MvApiCall *call)
 		route->busy--;
 		if (goes_on(error))
 			ReThrowError(error);
+		call->result = NULL;
+		call->is_kept = false;
 		mv_problem_of_error(call, error);
 		good = false;
 	}

@@ -108,8 +108,9 @@ is_for_client(const ErrorData *error)
 		return false;
 	if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE && error->message_id != NULL)
 		return strncmp(error->message_id, "permission denied for ", 22) != 0 && strncmp(error->message_id, "must be ", 8) != 0 &&
+			strncmp(error->message_id, "cannot set parameter", 20) != 0 &&
 			strstr(error->message_id, "row-level security") == NULL;
-	return true;
+	return error->sqlerrcode != ERRCODE_READ_ONLY_SQL_TRANSACTION;
 }
 
 /* A message as a sentence, of no more than is fit to read */
@@ -251,6 +252,8 @@ mv_problem_of_error(MvApiCall *call, const ErrorData *error)
 		call->detail = psprintf("Something went wrong here. Tell us the request id %s.", call->request_id);
 	else if (problem == MV_P_UNAVAILABLE)
 		call->detail = pstrdup("The server is busy. Try again shortly.");
+	else
+		call->detail = psprintf("%s.", types[problem].title);
 }
 
 /* --- the answer ------------------------------------------------------------ */

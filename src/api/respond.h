@@ -8,9 +8,6 @@
 
 #include "api/call.h"
 
-/* Settings. Called from mv_dispatch_init. */
-extern void mv_respond_init(void);
-
 /* Adds a header; the value must outlive the call. One too many is left out. */
 extern void mv_header(MvApiCall *call, const char *name, const char *value);
 
@@ -19,9 +16,6 @@ extern char *mv_printable(const char *text);
 
 /* The answer of an operation that succeeded, with ETag and Link where the route has them. */
 extern void mv_render_result(MvApiCall *call);
-
-/* The answer to OPTIONS, also of a browser that asks before it sends. */
-extern void mv_render_options(MvApiCall *call, const char *methods);
 
 /* X-Request-Id, the limits, what CORS and a deprecated version need. Last of all. */
 extern void mv_render_headers(MvApiCall *call);

@@ -92,7 +92,7 @@ check_type(MvApiCall *call, const JsonbValue *value, const JsonbValue *type, con
 	{
 		if (has_type(value, type))
 			return true;
-		fault(call, pointer, psprintf("must be %s %.*s", strchr("aio", type->val.string.val[0]) != NULL ? "an" : "a",
+		fault(call, pointer, mv_json_is(type, "null") ? pstrdup("must be null") : psprintf("must be %s %.*s", strchr("aio", type->val.string.val[0]) != NULL ? "an" : "a",
 									  type->val.string.len, type->val.string.val));
 		return false;
 	}
@@ -214,7 +214,7 @@ check_array(MvApiCall *call, const JsonbValue *value, JsonbContainer *schema, co
 	int			i = 0;
 
 	if (count_of(schema, "minItems", &bound) && n < bound)
-		fault(call, pointer, psprintf("must have at least %lld elements", (long long) bound));
+		fault(call, pointer, bound == 1 ? pstrdup("must not be empty") : psprintf("must have at least %lld elements", (long long) bound));
 	if (count_of(schema, "maxItems", &bound) && n > bound)
 		fault(call, pointer, psprintf("must have at most %lld elements, has %lld", (long long) bound, (long long) n));
 	items = mv_json_member(schema, "items", &buffer);
@@ -341,6 +341,16 @@ mv_schema_check(MvApiCall *call, Jsonb *body, Jsonb *schema)
 
 /* --- what an operation tells of fields ------------------------------------- */
 
+/* An operation speaks of its arguments; where they come from is the route's affair. */
+static bool
+is_parameter(MvApiCall *call, const char *pointer)
+{
+	for (int i = 0; i < call->route->nargs && pointer[0] == '/'; i++)
+		if (call->route->args[i].source == MV_FROM_QUERY && strcmp(call->route->args[i].name, pointer + 1) == 0)
+			return true;
+	return false;
+}
+
 static void
 take_fault(MvApiCall *call, JsonbContainer *object, const char *message)
 {
@@ -349,9 +359,12 @@ take_fault(MvApiCall *call, JsonbContainer *object, const char *message)
 	JsonbValue *field = mv_json_member(object, "field", &buffer);
 	JsonbValue *text = mv_json_member(object, "message", &other);
 
+	char	   *name;
+
 	if (field == NULL || field->type != jbvString)
 		return;
-	mv_field_error(call, "field", pnstrdup(field->val.string.val, field->val.string.len),
+	name = pnstrdup(field->val.string.val, field->val.string.len);
+	mv_field_error(call, is_parameter(call, name) ? "parameter" : "field", is_parameter(call, name) ? name + 1 : name,
 				   text != NULL && text->type == jbvString ? pnstrdup(text->val.string.val, text->val.string.len) : pstrdup(message));
 }
 

@@ -65,6 +65,7 @@ struct MvKeySlot
 	Oid			relation;		/* of api_keys: another one when the extension was created anew */
 	unsigned char hash[MV_HASH_LEN];
 	uint64		generation[KINDS];
+	uint32		user;			/* which generation of users is the key's */
 	pg_atomic_uint64 used_at;	/* TimestampTz */
 	MvKey		key;
 
@@ -195,11 +196,11 @@ copy_key(MvKey *to, const MvKey *from)
 }
 
 static inline bool
-is_current(const uint64 generation[KINDS], const unsigned char hash[MV_HASH_LEN], const MvKey *key)
+is_current(const uint64 generation[KINDS], uint32 user, const unsigned char hash[MV_HASH_LEN], const MvKey *key)
 {
 	return pg_atomic_read_u64(&cache->all) == generation[OF_ALL] &&
 		(key->is_user || pg_atomic_read_u64(&cache->of_key[key_generation(hash)]) == generation[OF_KEY]) &&
-		pg_atomic_read_u64(&cache->of_user[user_generation(&key->user_id)]) == generation[OF_USER];
+		pg_atomic_read_u64(&cache->of_user[user % GENERATIONS]) == generation[OF_USER];
 }
 
 /* Reads an entry; false when it is another's, out of date or being written. */
@@ -208,6 +209,7 @@ read_slot(MvKeySlot *slot, Oid relation, const unsigned char hash[MV_HASH_LEN], 
 {
 	uint32		version = pg_atomic_read_u32(&slot->version);
 	uint64		generation[KINDS];
+	uint32		user;
 
 	if (version & 1)
 		return false;
@@ -216,9 +218,10 @@ read_slot(MvKeySlot *slot, Oid relation, const unsigned char hash[MV_HASH_LEN], 
 		CRYPTO_memcmp(slot->hash, hash, MV_HASH_LEN) != 0)
 		return false;
 	memcpy(generation, slot->generation, sizeof(generation));
+	user = slot->user;
 	copy_key(key, &slot->key);
 	pg_read_barrier();
-	return pg_atomic_read_u32(&slot->version) == version && is_current(generation, hash, key);
+	return pg_atomic_read_u32(&slot->version) == version && is_current(generation, user, hash, key);
 }
 
 bool
@@ -304,6 +307,7 @@ write_slot(const unsigned char hash[MV_HASH_LEN], const uint64 generation[KINDS]
 	slot->relation = relation;
 	memcpy(slot->hash, hash, MV_HASH_LEN);
 	memcpy(slot->generation, generation, sizeof(slot->generation));
+	slot->user = user_generation(&key->user_id);
 	copy_key(&slot->key, key);
 	pg_atomic_write_u64(&slot->used_at, 0);
 	pg_atomic_write_u64(&tags[i], tag);
@@ -318,6 +322,23 @@ doubtful(const uint64 generation[KINDS])
 	return ((generation[OF_ALL] | generation[OF_KEY] | generation[OF_USER]) & DOUBT_MASK) != 0;
 }
 
+/* Whose bucket it is, with its limits: after a change of tier a new one begins, as large as the new tier has it. */
+typedef struct BucketName
+{
+	pg_uuid_t	owner;
+	double		ns_per_token;
+	int64		burst;
+} BucketName;
+
+static void
+name_bucket(MvKey *key)
+{
+	bool		by_user = key->is_user || key->by_user;
+	BucketName	name = {by_user ? key->user_id : key->key_id, key->ns_per_token, key->burst};
+
+	key->bucket = mv_bucket_id(by_user ? MV_BUCKET_USER : MV_BUCKET_KEY, &name, sizeof(name));
+}
+
 /* Reads the limits, after the generation on which they depend, and caches what is sound. */
 static MvKeySlot *
 complete(const unsigned char hash[MV_HASH_LEN], uint64 generation[KINDS], bool may_cache, MvKey *key)
@@ -328,6 +349,7 @@ complete(const unsigned char hash[MV_HASH_LEN], uint64 generation[KINDS], bool m
 		pg_memory_barrier();
 	}
 	mv_load_limits(&key->user_id, key);
+	name_bucket(key);
 	if (!may_cache || doubtful(generation))
 		return NULL;
 	return write_slot(hash, generation, key);

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "keys/bucket.h"
 #include "keys/keys.h"
 #include "utils/inet.h"
 #include "utils/uuid.h"
@@ -38,6 +39,7 @@ typedef struct MvKey
 	bool		by_user;		/* all keys of the user share the bucket */
 	int32		burst;
 	double		ns_per_token;
+	MvBucketId	bucket;			/* of these limits */
 	int64		quota[2];		/* MvPeriod; < 0 = none */
 	int			ncidrs;			/* -1 = any address */
 	int			scopes_len;		/* 0 = every scope */

@@ -394,6 +394,14 @@ save_signatures(StringInfo out)
 	memcpy(out->data + head, &earliest, sizeof(earliest));
 }
 
+/* What save_signatures() can have written */
+static bool
+is_sound(const Seen *saved)
+{
+	return OidIsValid(saved->database) && saved->ts >= 0 && saved->ts < PG_INT64_MAX / 2 &&
+		saved->until >= saved->ts && saved->until - saved->ts <= MAX_TOLERANCE_S;
+}
+
 static void
 load_signatures(const char *data, Size len, int64 age_us, bool clean)
 {
@@ -414,7 +422,7 @@ load_signatures(const char *data, Size len, int64 age_us, bool clean)
 		set = set_of(saved.mac, &partition);
 		while (i < WAYS && OidIsValid(set[i].database))
 			i++;
-		if (i < WAYS)
+		if (i < WAYS && is_sound(&saved))
 			set[i] = saved;
 		else
 			complete = false;

@@ -40,6 +40,12 @@ extern void mv_usage_record(const MvUsage *usage);
 /* musicverse.usage_flush_interval, in milliseconds: how often the worker writes */
 extern int	mv_usage_flush_interval;
 
+/*
+ * Adds to what the usage worker does once a minute, in the transaction that
+ * tends the tables of usage, with SPI connected. For _PG_init.
+ */
+extern void mv_usage_worker_add_chore(void (*chore) (void));
+
 /* musicverse.count_verifications */
 extern bool mv_count_verifications;
 

@@ -48,6 +48,7 @@
 #define ERROR_PAUSE_MS	500
 #define LOCK_WAIT	"10s"
 #define USAGE_COLUMNS	13
+#define MAX_CHORES		4
 
 PGDLLEXPORT void mv_usage_worker_main(Datum arg);
 
@@ -56,6 +57,10 @@ static int	hours_retention = 90;
 static int	days_retention = 1095;
 
 static MvWorker worker;
+
+/* Of other rooms */
+static void (*chores[MAX_CHORES]) (void);
+static int	nchores = 0;
 static UsageRow *rows;
 static int	nrows = 0;
 
@@ -232,6 +237,13 @@ flush_uses(void)
 	return true;
 }
 
+void
+mv_usage_worker_add_chore(void (*chore) (void))
+{
+	Assert(nchores < MAX_CHORES);
+	chores[nchores++] = chore;
+}
+
 static void
 tend(void)
 {
@@ -240,6 +252,8 @@ tend(void)
 
 	SPI_execute_with_args("select musicverse._tend_usage(make_interval(days => $1), make_interval(days => $2), make_interval(days => $3))",
 						  3, types, values, NULL, false, 0);
+	for (int i = 0; i < nchores; i++)
+		chores[i] ();
 }
 
 /* Writes everything; false when something failed. What others wait for is what they asked before it began. */

@@ -139,27 +139,15 @@ report_quota(MvVerdict *verdict, const int64 limits[MV_PERIODS], const MvQuotaAn
 	}
 }
 
-/* Whose bucket it is, with its limits: after a change of tier a new one begins, as large as the new tier has it. */
-typedef struct BucketName
-{
-	pg_uuid_t	owner;
-	double		ns_per_token;
-	int64		burst;
-} BucketName;
-
 /* The limits of a key or a user, the last thing that is asked. */
 static void
 take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 {
-	bool		by_user = key->is_user || key->by_user;
-	BucketName	name = {by_user ? key->user_id : key->key_id, key->ns_per_token, key->burst};
-	MvBucketId	id = mv_bucket_id(by_user ? MV_BUCKET_USER : MV_BUCKET_KEY, &name, sizeof(name));
 	MvBucketAnswer bucket;
 	MvQuotaAnswer quota;
 
-	mv_quota_prefetch(&key->user_id);
 	verdict->judged_at = now;
-	mv_bucket_take(id, cost, key->burst, key->ns_per_token, &bucket);
+	mv_bucket_take(key->bucket, cost, key->burst, key->ns_per_token, &bucket);
 	report_bucket(verdict, "burst", key->burst, key->ns_per_token, &bucket);
 	if (!bucket.allowed)
 	{
@@ -171,7 +159,7 @@ take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 	if (!quota.allowed)
 	{
 		if (!bucket.no_room)
-			mv_bucket_give_back(id, cost, key->ns_per_token);
+			mv_bucket_give_back(key->bucket, cost, key->ns_per_token);
 		refuse_by_limit(verdict, MV_QUOTA_EXCEEDED);
 	}
 }
@@ -295,6 +283,8 @@ mv_verdict_key(const MvCall *call, MvVerdict *verdict)
 	verdict->user_id = key.user_id;
 	strlcpy(verdict->tier, key.tier, sizeof(verdict->tier));
 
+	mv_bucket_prefetch(key.bucket);
+	mv_quota_prefetch(&key.user_id);
 	now = mv_now();
 	if (key.revoked_at <= now)
 		refuse(verdict, MV_REVOKED);

@@ -36,6 +36,12 @@ select is_empty($$
      where p.pronamespace = 'musicverse'::regnamespace and a.grantee = 0
 $$, 'no function is open to everybody');
 select is_empty($$
+    select p.oid::regprocedure from pg_proc p
+     where p.pronamespace in ('musicverse_v1'::regnamespace, 'musicverse_v2'::regnamespace)
+       and (p.prosqlbody is null or p.prosecdef or obj_description(p.oid, 'pg_proc') is null
+            or exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0))
+$$, 'operations of the API are bound, run as who calls, have a comment and are not open to everybody');
+select is_empty($$
     select c.relname from pg_class c, aclexplode(c.relacl) a where c.relnamespace = 'musicverse'::regnamespace and a.grantee = 0
 $$, 'no table is open to everybody');
 
@@ -58,7 +64,7 @@ $$, 'views show what their reader may see');
 select is_empty($$
     select c.relname from pg_class c
      where c.relnamespace = 'musicverse'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
-       and c.relname <> 'idempotency_keys' and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'user_id')
+       and exists (select from pg_attribute a where a.attrelid = c.oid and a.attname = 'user_id')
        and not exists (select from pg_policy p where p.polrelid = c.oid and p.polname = 'own_rows')
 $$, 'every table with users'' rows lets them see their own');
 

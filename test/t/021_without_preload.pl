@@ -69,6 +69,8 @@ my %arguments = (
 	_reseal                 => q{musicverse._seal('s', 'c'), 'c'},
 	_tend_leaves            => q{'30 days'},
 	_tend_usage             => q{'7 days', '90 days', '1000 days'},
+	_api_choice             => q{'x', 'a', '{a}'},
+	_api_range              => q{'x', 1, 0, 2},
 	_unseal                 => q{musicverse._seal('s', 'c'), 'c'},
 	_usage_leaf             => q{'api_usage', 'day', '2020-01-01Z'},
 	_usage_span             => q{'2020-01-01', '2020-01-02'},
@@ -152,12 +154,12 @@ foreach my $function (@functions)
 		"$function->{signature}: " . ($refused ? 'says what to set' : 'is the same without'))
 	  or diag("with the library: $loaded\nwithout: $alone");
 }
-is("@refused", '_usage_status _worker_status advance_clock flush_usage poll_events rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature', 'only what needs shared memory refuses');
+is("@refused", '_gateway_status _generation_worker _usage_status _worker_status advance_clock flush_usage health metrics poll_events pre_request rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature', 'only what needs shared memory refuses');
 
 foreach my $view (map { $_->{name} } sql_rows($without, q{select oid::regclass::text as name from pg_class where relnamespace = 'musicverse'::regnamespace and relkind in ('v', 'r', 'p') order by 1}))
 {
 	my $outcome = outcome($without, "select count(*) from $view");
-	like($outcome, $view =~ /^musicverse\.(worker|usage)_status$/ ? qr/^55000 .*shared_preload_libraries/ : qr/^works$/, "$view: " . ($outcome eq 'works' ? 'can be read' : 'says what to set'));
+	like($outcome, $view =~ /^musicverse\.(worker|usage|gateway|generation|provider)_status$/ ? qr/^55000 .*shared_preload_libraries/ : qr/^works$/, "$view: " . ($outcome eq 'works' ? 'can be read' : 'says what to set'));
 }
 is(sql($without, "select string_agg(period || ' ' || used, ', ') from musicverse.quota_status('$user')"), 'day 0, month 0',
 	'quotas are told by the ledger');
