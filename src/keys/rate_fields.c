@@ -41,7 +41,7 @@ mv_rate_fields(const MvVerdict *verdict, MvRateFields *fields)
 		t = Min(t, fields->retry_after);
 	}
 	StaticAssertStmt(sizeof(fields->policy) >= sizeof("\"address\";q=;w=") + 2 * MAXINT8LEN, "the longest policy fits");
-	put(fields->policy, verdict->policy, ";q=", verdict->limit, ";w=", whole_seconds(verdict->window_us));
+	put(fields->policy, verdict->policy, ";q=", verdict->limit, ";w=", Max(whole_seconds(verdict->window_us), 1));
 	put(fields->limit, verdict->policy, ";r=", verdict->remaining, ";t=", t);
 	return true;
 }

@@ -208,6 +208,35 @@ is($usage{'other 2'}{calls}, 2, 'the rest together');
 is(sql($node, "select count(*) from musicverse.api_usage where operation = 'my_tracks' and status_class = 2 and key_id = '$reading->{id}' and user_id = '$one'"), '1', 'by key and user');
 cmp_ok(sql($node, "select max(duration_us) from musicverse.api_usage where operation = 'whoami'"), '>', 0, 'with their duration');
 
+# ---- every operation that is shipped, as PostgREST calls it
+
+my %version = (v1 => 'musicverse_v1', v2 => 'musicverse_v2');
+my @operations = sql_rows($node, q{
+	select r.version, r.operation, r.needs_key, p.provolatile <> 'v' as reads, p.prorettype = 'void'::regtype as nothing
+	  from musicverse.routes r join pg_proc p on p.proname = r.operation and p.pronamespace = ('musicverse_' || r.version)::regnamespace
+	 where r.is_shipped and p.pronargs = p.pronargdefaults order by 1, 2});
+cmp_ok(scalar(grep { $_->{needs_key} } @operations), '>', 10, 'operations that can be called without arguments');
+foreach my $operation (@operations)
+{
+	my %where = (schema => $version{ $operation->{version} });
+	my $call = sub { return $operation->{reads} ? $api->get($operation->{operation}, {}, @_) : $api->post($operation->{operation}, '{}', @_); };
+	my $answer = $call->(with($other), %where);
+	my $expected = ($answer->{error}{sqlstate} // '') eq 'PT501' ? 501 : 200;
+	is($answer->{status}, $expected, "$operation->{version} $operation->{operation} by key") or diag(json($answer));
+	unlike(json($answer), qr/$one/, 'shows nothing of another user');
+	$answer = $call->({}, %where);
+	is($answer->{status}, $operation->{needs_key} ? 401 : 200, '... without one') or diag(json($answer));
+}
+my $made = $api->post('create_webhook', { url => 'https://hooks.example.com/rest', events => ['track.*'] }, with($other), types => { url => 'text', events => 'text[]' });
+is($made->{status}, 200, 'a webhook is made') or diag(json($made));
+is($api->get('get_webhook', { webhook_id => $made->{body}{id} }, with($other), types => { webhook_id => 'uuid' })->{status}, 200, 'its owner sees it');
+is($api->get('get_webhook', { webhook_id => $made->{body}{id} }, with($key), types => { webhook_id => 'uuid' })->{status}, 404, 'nobody else does');
+is($api->get('get_webhook', { webhook_id => $made->{body}{id} }, {}, types => { webhook_id => 'uuid' }, role => 'authenticated', claims => { sub => $two })->{status}, 200, 'its owner by token');
+is($api->get('get_webhook', { webhook_id => $made->{body}{id} }, {}, types => { webhook_id => 'uuid' }, role => 'authenticated', claims => { sub => $one })->{status}, 404, 'and again nobody else');
+$got = $api->post('update_track', { track_id => user(99), title => 'x' }, with($other), types => { track_id => 'uuid', title => 'jsonb' });
+is($got->{status}, 404, 'what is not there can\'t be changed') or diag(json($got));
+refused($api->post('create_webhook', { url => 'https://hooks.example.com/rest', events => ['track.*'] }, with($reading), types => { url => 'text', events => 'text[]' }), 403, 'scope', 'not by a key without the scope');
+
 # ---- many connections, one key: exactly its burst
 
 my $crowd = user(4);

@@ -139,11 +139,15 @@ sub answer_error
 	}
 	my $status =
 	    $state =~ /^PT(\d{3})$/ ? $1
-	  : $state eq '25006'       ? 405
-	  : $state eq '42501'       ? ($anonymous ? 401 : 403)
+	  : $state eq '25006'           ? 405
+	  : $state eq '42501'           ? ($anonymous ? 401 : 403)
 	  : $state =~ /^(42883|42P01)$/ ? 404
 	  : $state =~ /^(23503|23505)$/ ? 409
-	  : $state =~ /^(08|40|5[378]|XX)/ ? 500
+	  : $state =~ /^(0L|0P|28)/     ? 403
+	  : $state =~ /^(08|53)/        ? 503
+	  : $state =~ /^54/             ? 413
+	  : $state eq 'P0001'           ? 400
+	  : $state =~ /^(09|25|2D|38|39|3B|40|55|57|58|F0|HV|P0|XX)/ ? 500
 	  : 400;
 	return { status => $status, headers => {}, error => $error,
 		body => { code => $state, message => $error->{message}, details => $error->{detail}, hint => $error->{hint} } };
