@@ -81,7 +81,8 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         when 'service' then
             '{set_tier,record_payment,record_subscription,register_event_type,row_schema,emit_event,emit_row_event,emit_state_event,
               ensure_account,touch_updated_at,sign_webhook,verify_webhook,sending_status,address_refusal,_worker_status,
-              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status,record_usage,flush_usage,_usage_status,verify_request_signature}'::text[]
+              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status,record_usage,flush_usage,_usage_status,
+              verify_request_signature,verify_signed_request}'::text[]
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,

@@ -371,7 +371,7 @@ musicverse_verify_request_signature(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(mv_signature_verify(secret, secret_len, given, given_len, &request, us / USECS_PER_SEC));
 }
 
-/* What needs no place any more is not kept; it is older than what not_before says then. */
+/* What needs no place any more, or finds none, is not kept; not_before says so then. */
 static void
 save_signatures(StringInfo out)
 {
@@ -386,7 +386,7 @@ save_signatures(StringInfo out)
 
 		if (!OidIsValid(saved.database))
 			continue;
-		if (saved.until >= now)
+		if (saved.until >= now && mv_state_has_room(out, sizeof(saved)))
 			appendBinaryStringInfo(out, (char *) &saved, sizeof(saved));
 		else
 			earliest = Max(earliest, saved.ts + 1);

@@ -112,6 +112,7 @@ my %arguments = (
 	usage_top               => "'$user', '2020-01-01', '2020-01-02'",
 	verify_api_key          => q{'x'},
 	verify_request_signature => q{'s', 'x', 'GET', '/', 1, ''},
+	verify_signed_request   => q{'s', 'x', 'GET', '/', 1, ''},
 	verify_webhook          => qq{$secret, '{}', 'body'},
 	webhook_stats           => $id{webhook});
 
@@ -152,7 +153,7 @@ foreach my $function (@functions)
 		"$function->{signature}: " . ($refused ? 'says what to set' : 'is the same without'))
 	  or diag("with the library: $loaded\nwithout: $alone");
 }
-is("@refused", '_usage_status _worker_status advance_clock flush_usage poll_events rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature', 'only what needs shared memory refuses');
+is("@refused", '_usage_status _worker_status advance_clock flush_usage poll_events rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature verify_signed_request', 'only what needs shared memory refuses');
 
 foreach my $view (map { $_->{name} } sql_rows($without, q{select oid::regclass::text as name from pg_class where relnamespace = 'musicverse'::regnamespace and relkind in ('v', 'r', 'p') order by 1}))
 {
