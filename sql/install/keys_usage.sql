@@ -157,7 +157,10 @@ begin
         select * from (values ('api_usage'::name, 'day', minutes, 'YYYYMMDD'), ('api_usage_hours', 'month', hours, 'YYYYMM'),
                               ('api_usage_days', 'year', days, 'YYYY')) v (root, span, keep, pattern)
     loop
-        perform _usage_leaf(level.root, level.span, _now()), _usage_leaf(level.root, level.span, _now() + '1 day');
+        -- not between CREATE EXTENSION and the leaves that a dump brings along
+        if exists (select from api_usage) then
+            perform _usage_leaf(level.root, level.span, _now()), _usage_leaf(level.root, level.span, _now() + '1 day');
+        end if;
         continue when level.keep <= '0';
         begin
             for leaf in

@@ -32,7 +32,6 @@ mv_dispatch_init(void)
 	mv_body_init();
 	mv_cors_init();
 	mv_idempotency_init();
-	mv_identity_init();
 	mv_route_init();
 }
 
