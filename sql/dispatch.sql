@@ -35,7 +35,7 @@ end
 $$;
 create function musicverse_v1.t_fail(state text, message text, detail text default '', hint text default '') returns json language plpgsql as $$
 begin
-    set local work_mem = '77MB';
+    perform set_config('work_mem', '77MB', false);
     raise exception '%', message using errcode = state, detail = detail, hint = hint;
 end
 $$;
@@ -175,6 +175,7 @@ select pg_temp.call('POST', '/t/do', null, jsonb_build_object('what', w)::text) 
     'set local role postgres', 'set session authorization default', 'reset role', 'select no_such_function()', 'commit']) w;
 select pg_temp.call('POST', '/t/do', null, '{"what": "create temp table t_left (x int)"}');
 select to_regclass('t_left');
+select pg_temp.call('POST', '/t/do', null, '{"what": "set work_mem = ''77MB''"}'), current_setting('work_mem') = '77MB' as leaked;
 set statement_timeout = '300ms';
 select pg_temp.call('POST', '/t/do', null, '{"what": "select pg_sleep(60)"}');
 reset statement_timeout;

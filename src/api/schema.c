@@ -92,8 +92,9 @@ check_type(MvApiCall *call, const JsonbValue *value, const JsonbValue *type, con
 	{
 		if (has_type(value, type))
 			return true;
-		fault(call, pointer, mv_json_is(type, "null") ? pstrdup("must be null") : psprintf("must be %s %.*s", strchr("aio", type->val.string.val[0]) != NULL ? "an" : "a",
-									  type->val.string.len, type->val.string.val));
+		fault(call, pointer, mv_json_is(type, "null") ? pstrdup("must be null") :
+			  psprintf("must be %s %.*s", strchr("aio", type->val.string.val[0]) != NULL ? "an" : "a",
+					   type->val.string.len, type->val.string.val));
 		return false;
 	}
 	if (!is_array(type))
