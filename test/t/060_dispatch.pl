@@ -118,6 +118,19 @@ $member->query_safe('reset role; alter role app_member superuser; set role app_m
 is($asked->(), 't', 'a superuser is one');
 $member->quit;
 
+# ---- routes that another session changes --------------------------------
+
+my $kept = session($node);
+my $look = sub { return $kept->query_safe(sprintf q(select status from musicverse.handle_request('POST', '%s', null, null, '{"what": "select 1"}')), $_[0]) };
+is($look->('/t/do'), 200, 'a session knows a route');
+sql($node, q(update musicverse.routes set path = '/t/done' where operation = 't_do'));
+is($look->('/t/do') . $look->('/t/done'), '404200', 'and that it was changed by another');
+sql($node, q(begin; update musicverse.routes set path = '/t/do' where operation = 't_do'; create or replace function musicverse_v1.t_do(what text) returns json language plpgsql as
+	$$ begin execute what; return '{"new": true}'; end $$; commit));
+is($look->('/t/do'), 200, 'as is its function');
+is($kept->query_safe(q(select body from musicverse.handle_request('POST', '/t/do', null, null, '{"what": "select 1"}'))), '{"new": true}', 'which is the new one');
+$kept->quit;
+
 # ---- by the roles of the host -------------------------------------------
 
 sql($node, q(create role app_anon; select musicverse.expose_to('app_service', 'app_user', 'app_anon');
