@@ -41,12 +41,12 @@ select 'v1', r.method, '/api/v1' || r.path, r.operation, nullif(r.scope, 'nobody
        'cursor' = any (string_to_array(r.parameters, ' ')), r.method = 'GET' and r.tag <> 'Usage', true
   from (values
     ('POST', '/generate', 'generate', 'generate', 5, 202, 'Generation', 'Make a track',
-     'Queues a job and answers at once. Ask for the job until it is completed, or have the webhook event generation.completed tell. How many jobs may wait and run at once depends on the tier.',
+     'Queues a job and answers at once. Ask for the job until it is completed, or have the webhook event generation.completed tell. How many run at once depends on the tier.',
      '', '{"type": "object", "required": ["prompt"], "additionalProperties": false, "properties": {
-        "prompt": {"type": "string", "minLength": 1, "description": "What to make"},
-        "style": {"type": ["string", "null"]},
+        "prompt": {"type": "string", "minLength": 1, "maxLength": 4000, "description": "What to make"},
+        "style": {"type": ["string", "null"], "minLength": 1, "maxLength": 200},
         "duration": {"type": ["integer", "null"], "minimum": 1, "description": "Seconds"},
-        "params": {"type": ["object", "null"], "description": "For the provider"}}}',
+        "params": {"type": ["object", "null"], "description": "For the provider, at most 16384 bytes"}}}',
      '{"prompt": "Epic orchestral battle music", "style": "Orchestral", "duration": 180, "params": {"seed": 42}}', 'Job'),
     ('GET', '/jobs', 'list_jobs', 'jobs:read', 1, 200, 'Generation', 'List jobs', 'Newest first.', 'limit cursor job_status offset', null, null, 'JobPage'),
     ('GET', '/jobs/{job_id}', 'get_job', 'jobs:read', 1, 200, 'Generation', 'Show a job',

@@ -16,7 +16,8 @@ begin
         clear := '';
     end;
     if not starts_with(clear, operation || chr(10)) then
-        raise exception 'the cursor is not valid' using errcode = '22023', hint = 'Take it from next_cursor of the same list.';
+        raise exception 'the cursor is not valid'
+            using errcode = '22023', detail = '{"field": "/cursor"}', hint = 'Take it from next_cursor of the same list, or leave it out to begin anew.';
     end if;
     return substr(clear, length(operation) + 2);
 end

@@ -26,7 +26,10 @@ PG_FUNCTION_INFO_V1(musicverse_require_user);
 static pg_uuid_t caller;
 static LocalTransactionId caller_lxid = InvalidLocalTransactionId;
 static pg_uuid_t caller_key;
-static bool caller_has_key = false;
+static enum
+{
+	KEY_UNTOLD, KEY_NONE, KEY_GIVEN
+}			caller_has_key = KEY_UNTOLD;
 
 static LocalTransactionId
 current_lxid(void)
@@ -41,7 +44,7 @@ current_lxid(void)
 void
 mv_set_caller(const pg_uuid_t *user_id)
 {
-	caller_has_key = false;
+	caller_has_key = KEY_UNTOLD;
 	if (user_id == NULL)
 	{
 		caller_lxid = InvalidLocalTransactionId;
@@ -54,8 +57,8 @@ mv_set_caller(const pg_uuid_t *user_id)
 void
 mv_set_caller_key(const pg_uuid_t *key_id)
 {
-	caller_has_key = key_id != NULL;
-	if (caller_has_key)
+	caller_has_key = key_id != NULL ? KEY_GIVEN : KEY_NONE;
+	if (key_id != NULL)
 		caller_key = *key_id;
 }
 
@@ -158,8 +161,14 @@ musicverse_caller_key_id(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *key_id;
 
-	if (!caller_has_key || caller_lxid == InvalidLocalTransactionId || caller_lxid != current_lxid())
+	if (caller_lxid == InvalidLocalTransactionId || caller_lxid != current_lxid() || caller_has_key == KEY_NONE)
 		PG_RETURN_NULL();
+	/* a door that forgets to tell must not open more than one that tells */
+	if (caller_has_key == KEY_UNTOLD)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("it is not known whether the caller came by a key"),
+				 errhint("C code that calls mv_set_caller() must call mv_set_caller_key() as well.")));
 	key_id = palloc(sizeof(pg_uuid_t));
 	*key_id = caller_key;
 	PG_RETURN_UUID_P(key_id);

@@ -16,9 +16,9 @@
 extern void mv_set_caller(const pg_uuid_t *user_id);
 
 /*
- * The API key by which the caller came, for as long as the caller stands; to be
- * set after mv_set_caller(), which forgets the key of the caller before. What a
- * key may hand out depends on it.
+ * The API key by which the caller came, NULL for none, for as long as the caller
+ * stands; to be told after each mv_set_caller(), which forgets it. What a key
+ * may hand out depends on it, so what asks for it raises when it was not told.
  */
 extern void mv_set_caller_key(const pg_uuid_t *key_id);
 
