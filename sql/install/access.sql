@@ -87,10 +87,10 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
               create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,update_track,delete_track,
               _caller_key_id,_check_delegation,_absent,_present,_api_user,_api_with,_api_time,_api_missing,
-              _api_track,_api_job_v1,_api_job_v2,_api_webhook,_api_api_key,_api_generate,_api_jobs,_api_job,_api_cancel_job,
+              _api_track,_api_job_v1,_api_job_v2,_api_webhook,_api_api_key,_api_job,_api_generate,_api_list_jobs,_api_get_job,_api_cancel_job,
               _api_list_tracks,_api_get_track,_api_update_track,_api_delete_track,_api_get_webhook,_api_own_webhook,_api_create_webhook,
               _api_list_webhooks,_api_update_webhook,_api_delete_webhook,_api_rotate_webhook_secret,_api_test_webhook,_api_switch_webhook,
-              _api_replay_webhook,_api_webhook_stats,_api_list_deliveries,_api_get_delivery,_api_replay_delivery,_api_events,
+              _api_replay_webhook,_api_webhook_stats,_api_list_deliveries,_api_get_delivery,_api_replay_delivery,_api_events,_api_poll_events,_api_list_events,
               _api_get_api_key,_api_create_api_key,_api_list_api_keys,_api_rotate_api_key,_api_revoke_api_key,_api_get_me,_api_get_usage,
               _api_get_usage_top,_api_not_yet}'
         when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,openapi,_openapi_frame,_openapi_operation,_openapi_responses,
