@@ -359,9 +359,11 @@ begin
         select w.id from webhook_endpoints w where w.user_id = me and w.id = coalesce(_api_list_deliveries.webhook_id, w.id)
     ), looked_at as materialized (
         select d.* from mine m, lateral (
-            select x.seq, x.id, x.event_id, row_number() over (order by x.seq desc) as n
-              from (select y.seq, y.id, y.event_id from deliveries y
-                     where y.webhook_id = m.id and y.seq < before order by y.seq desc limit window_size) x) d
+            -- not by =, lest the planner go by number alone, through everybody's
+            select x.seq, x.id, row_number() over (order by x.seq desc) as n
+              from (select y.seq, y.id from deliveries y
+                     where (y.webhook_id, y.seq) < (m.id, before) and y.webhook_id >= m.id
+                     order by y.webhook_id desc, y.seq desc limit window_size) x) d
     ), floor as (
         select coalesce(max(l.seq), 0) as seq from looked_at l where l.n = window_size
     ), chosen as (
