@@ -165,6 +165,10 @@ language sql stable parallel safe return json_build_object(
     'started_at', musicverse._api_time(j.started_at), 'finished_at', musicverse._api_time(j.finished_at));
 comment on function _api_job_v2(generation_jobs, tracks) is 'A job with its track as JSON of version 2';
 
+create function _api_job(version int, j generation_jobs, t tracks) returns json
+language sql stable parallel safe return case version when 1 then musicverse._api_job_v1(j, t) else musicverse._api_job_v2(j, t) end;
+comment on function _api_job(int, generation_jobs, tracks) is 'A job as JSON of a version';
+
 create function _api_webhook(w webhooks) returns json
 language sql stable parallel safe return json_build_object(
     'id', w.id, 'url', w.url, 'events', w.events, 'description', w.description, 'headers', w.headers, 'filter', w.filter,

@@ -4,6 +4,9 @@
 -- isn't the caller's is not there: PT404, as PostgREST has no 404 for P0002.
 --
 -- A list fetches one row more than asked for: it tells whether there is a next page.
+--
+-- In plpgsql, which keeps its plans; the wrappers are single expressions, which
+-- the planner takes in.
 
 create function _api_missing(kind text, id uuid) returns void
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -15,51 +18,51 @@ comment on function _api_missing(text, uuid) is 'Raises that something of the ca
 
 -- ---- generation
 
-create function _api_jobs(operation text, "limit" int, cursor text, "offset" int, status text) returns table (job generation_jobs, next_cursor text)
+create function _api_list_jobs(version int, "limit" int, cursor text, "offset" int, status text) returns json
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     me uuid := _api_user();
     filters text := jsonb_build_array(status);
-    place text[] := _api_place(operation, filters, "limit", cursor, "offset");
+    place text[] := _api_place('list_jobs', filters, "limit", cursor, "offset");
     before timestamptz := coalesce(place[1]::timestamptz, 'infinity');
     before_id uuid := coalesce(place[2]::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
-    jobs generation_jobs[];
+    page generation_jobs[];
 begin
     perform _api_choice('status', status, '{queued,started,completed,failed,cancelled}');
     if status is null then
-        jobs := array(select j from generation_jobs j where j.user_id = me and (j.created_at, j.id) < (before, before_id)
+        page := array(select j from generation_jobs j where j.user_id = me and (j.created_at, j.id) < (before, before_id)
                        order by j.created_at desc, j.id desc limit "limit" + 1 offset "offset");
     else
-        jobs := array(select j from generation_jobs j
-                       where j.user_id = me and j.status = _api_jobs.status and (j.created_at, j.id) < (before, before_id)
+        page := array(select j from generation_jobs j
+                       where j.user_id = me and j.status = _api_list_jobs.status and (j.created_at, j.id) < (before, before_id)
                        order by j.created_at desc, j.id desc limit "limit" + 1 offset "offset");
     end if;
-    next_cursor := case when cardinality(jobs) > "limit" then
-        _api_next(operation, filters, to_json(jobs["limit"].created_at) #>> '{}', jobs["limit"].id::text) end;
-    foreach job in array jobs[:"limit"] loop
-        return next;
-    end loop;
+    return _api_page((select json_agg(_api_job(version, j, t.track)) from unnest(page[:"limit"]) j
+                        left join lateral (select t as track from tracks t where t.id = j.track_id and t.deleted_at is null offset 0) t on true),
+        case when cardinality(page) > "limit" then
+            _api_next('list_jobs', filters, to_json(page["limit"].created_at) #>> '{}', page["limit"].id::text) end);
 end
 $$;
-comment on function _api_jobs(text, int, text, int, text) is 'A page of jobs, newest first; every row has the cursor of the next page';
+comment on function _api_list_jobs(int, int, text, int, text) is 'A page of jobs, newest first';
 
-create function _api_job(job_id uuid) returns table (job generation_jobs, track tracks)
+create function _api_get_job(version int, job_id uuid) returns json
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     me uuid := _api_user();
+    result json;
 begin
-    return query
-        select j, t from generation_jobs j left join tracks t on t.id = j.track_id and t.deleted_at is null
-         where j.id = job_id and j.user_id = me;
+    select _api_job(version, j, t) into result
+      from generation_jobs j left join tracks t on t.id = j.track_id and t.deleted_at is null
+     where j.id = job_id and j.user_id = me;
     if not found then
         perform _api_missing('job', job_id);
     end if;
+    return result;
 end
 $$;
-comment on function _api_job(uuid) is 'A job and its track';
+comment on function _api_get_job(int, uuid) is 'A job and its track';
 
-create function _api_generate(prompt text, style text, duration int, params jsonb)
-returns table (job generation_jobs, track tracks)
+create function _api_generate(version int, prompt text, style text, duration int, params jsonb) returns json
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     me uuid := _api_user();
@@ -73,27 +76,27 @@ begin
         raise exception 'params must be an object, not %', jsonb_typeof(params) using errcode = '22023', detail = '{"field": "/params"}';
     end if;
     made := generate(me, prompt, style, duration, coalesce(nullif(params, 'null'), '{}'), null::text);
-    return query select * from _api_job(made);
+    return _api_get_job(version, made);
 end
 $$;
-comment on function _api_generate(text, text, int, jsonb) is 'Queues a job of the caller''s';
+comment on function _api_generate(int, text, text, int, jsonb) is 'Queues a job of the caller''s';
 
-create function _api_cancel_job(job_id uuid) returns table (job generation_jobs, track tracks)
+create function _api_cancel_job(version int, job_id uuid) returns json
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     state text;
 begin
-    perform _api_job(job_id);
+    perform _api_get_job(version, job_id);
     if not cancel_job(job_id) then
-        state := (select (f.job).status from _api_job(job_id) f);
+        select j.status into state from generation_jobs j where j.id = job_id;
         if state <> 'cancelled' then
             raise exception 'job % is % already', job_id, state using errcode = 'PT409', hint = 'Only a job that is queued or started can be cancelled.';
         end if;
     end if;
-    return query select * from _api_job(job_id);
+    return _api_get_job(version, job_id);
 end
 $$;
-comment on function _api_cancel_job(uuid) is 'Cancels a job; one that is cancelled already stays so';
+comment on function _api_cancel_job(int, uuid) is 'Cancels a job; one that is cancelled already stays so';
 
 -- ---- tracks
 
@@ -357,9 +360,11 @@ begin
         select w.id from webhook_endpoints w where w.user_id = me and w.id = coalesce(_api_list_deliveries.webhook_id, w.id)
     ), looked_at as materialized (
         select d.* from mine m, lateral (
-            select x.seq, x.id, x.event_id, row_number() over (order by x.seq desc) as n
-              from (select y.seq, y.id, y.event_id from deliveries y
-                     where y.webhook_id = m.id and y.seq < before order by y.seq desc limit window_size) x) d
+            -- not by =, lest the planner go by number alone, through everybody's
+            select x.seq, x.id, row_number() over (order by x.seq desc) as n
+              from (select y.seq, y.id from deliveries y
+                     where (y.webhook_id, y.seq) < (m.id, before) and y.webhook_id >= m.id
+                     order by y.webhook_id desc, y.seq desc limit window_size) x) d
     ), floor as (
         select coalesce(max(l.seq), 0) as seq from looked_at l where l.n = window_size
     ), chosen as (
@@ -442,16 +447,35 @@ comment on function _api_list_event_types(text, int, text, int) is 'A page of th
 
 create function _api_events(after bigint, "limit" int, out data json, out last bigint) returns record
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
 begin
-    perform _api_range('limit', "limit", 1, 100);
-    perform _api_range('after', after, 0, 9223372036854775807);
+    perform _api_range('limit', "limit", 1, 100), _api_range('after', after, 0, 9223372036854775807);
     select json_agg(json_build_object('position', e.position, 'event_id', e.event_id, 'type', e.type, 'created_at', _api_time(e.created_at), 'data', e.data)
                     order by e.position), coalesce(max(e.position), after)
-      into data, last from poll_events(_api_user(), after, "limit") e;
+      into data, last from poll_events(me, after, "limit") e;
     data := coalesce(data, '[]');
 end
 $$;
 comment on function _api_events(bigint, int) is 'Events behind a position, and the position to go on from';
+
+create function _api_poll_events(after bigint, "limit" int) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return (select json_build_object('data', e.data, 'next_after', e.last) from _api_events(after, "limit") e);
+end
+$$;
+comment on function _api_poll_events(bigint, int) is 'Events behind a position';
+
+create function _api_list_events("limit" int, cursor text) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    place text[] := _api_place('list_events', '', "limit", cursor);
+begin
+    return (select _api_page(e.data, _api_next('list_events', '', e.last::text)) from _api_events(coalesce(place[1]::bigint, 0), "limit") e);
+end
+$$;
+comment on function _api_list_events(int, text) is 'Events behind a cursor, and always one to go on from';
 
 create function _api_list_scopes() returns json
 language sql stable set search_path = musicverse, pg_catalog, pg_temp

@@ -7,33 +7,23 @@
 
 create function musicverse_v1.generate(prompt text, style text default null, duration int default null, params jsonb default '{}') returns json
 language sql
-begin atomic
-    select musicverse._api_job_v1(f.job, f.track) from musicverse._api_generate(prompt, style, duration, params) f;
-end;
+return musicverse._api_generate(1, prompt, style, duration, params);
 comment on function musicverse_v1.generate(text, text, int, jsonb) is 'Queues a job that makes a track';
 
 create function musicverse_v1.list_jobs("limit" int default 20, cursor text default null, status text default null,
                                         "offset" int default 0) returns json
 language sql stable
-begin atomic
-    select musicverse._api_page(json_agg(musicverse._api_job_v1(r.job, t.track) order by r.n), max(r.next_cursor))
-      from rows from (musicverse._api_jobs('list_jobs', "limit", cursor, "offset", status)) with ordinality r (job, next_cursor, n)
-      left join lateral (select t as track from musicverse.tracks t where t.id = (r.job).track_id and t.deleted_at is null offset 0) t on true;
-end;
+return musicverse._api_list_jobs(1, "limit", cursor, "offset", status);
 comment on function musicverse_v1.list_jobs(int, text, text, int) is 'Lists jobs, newest first';
 
 create function musicverse_v1.get_job(job_id uuid) returns json
 language sql stable
-begin atomic
-    select musicverse._api_job_v1(f.job, f.track) from musicverse._api_job(job_id) f;
-end;
+return musicverse._api_get_job(1, job_id);
 comment on function musicverse_v1.get_job(uuid) is 'Shows a job';
 
 create function musicverse_v1.cancel_job(job_id uuid) returns json
 language sql
-begin atomic
-    select musicverse._api_job_v1(f.job, f.track) from musicverse._api_cancel_job(job_id) f;
-end;
+return musicverse._api_cancel_job(1, job_id);
 comment on function musicverse_v1.cancel_job(uuid) is 'Cancels a job that has not ended';
 
 create function musicverse_v1.list_tracks("limit" int default 20, cursor text default null, style text default null,
@@ -157,9 +147,7 @@ comment on function musicverse_v1.list_event_types(int, text, int) is 'Lists the
 
 create function musicverse_v1.poll_events(after bigint default 0, "limit" int default 20) returns json
 language sql stable
-begin atomic
-    select json_build_object('data', e.data, 'next_after', e.last) from musicverse._api_events(after, "limit") e;
-end;
+return musicverse._api_poll_events(after, "limit");
 comment on function musicverse_v1.poll_events(bigint, int) is 'Lists events behind a position, in the order of their commits';
 
 create function musicverse_v1.list_scopes() returns json

@@ -5,32 +5,22 @@
 
 create function musicverse_v2.create_job(prompt text, style text default null, duration int default null, params jsonb default '{}') returns json
 language sql
-begin atomic
-    select musicverse._api_job_v2(f.job, f.track) from musicverse._api_generate(prompt, style, duration, params) f;
-end;
+return musicverse._api_generate(2, prompt, style, duration, params);
 comment on function musicverse_v2.create_job(text, text, int, jsonb) is 'Queues a job that makes a track';
 
 create function musicverse_v2.list_jobs("limit" int default 20, cursor text default null, status text default null) returns json
 language sql stable
-begin atomic
-    select musicverse._api_page(json_agg(musicverse._api_job_v2(r.job, t.track) order by r.n), max(r.next_cursor))
-      from rows from (musicverse._api_jobs('list_jobs', "limit", cursor, 0, status)) with ordinality r (job, next_cursor, n)
-      left join lateral (select t as track from musicverse.tracks t where t.id = (r.job).track_id and t.deleted_at is null offset 0) t on true;
-end;
+return musicverse._api_list_jobs(2, "limit", cursor, 0, status);
 comment on function musicverse_v2.list_jobs(int, text, text) is 'Lists jobs with their tracks, newest first';
 
 create function musicverse_v2.get_job(job_id uuid) returns json
 language sql stable
-begin atomic
-    select musicverse._api_job_v2(f.job, f.track) from musicverse._api_job(job_id) f;
-end;
+return musicverse._api_get_job(2, job_id);
 comment on function musicverse_v2.get_job(uuid) is 'Shows a job';
 
 create function musicverse_v2.cancel_job(job_id uuid) returns json
 language sql
-begin atomic
-    select musicverse._api_job_v2(f.job, f.track) from musicverse._api_cancel_job(job_id) f;
-end;
+return musicverse._api_cancel_job(2, job_id);
 comment on function musicverse_v2.cancel_job(uuid) is 'Cancels a job that has not ended';
 
 create function musicverse_v2.list_tracks("limit" int default 20, cursor text default null, style text default null,
@@ -154,10 +144,7 @@ comment on function musicverse_v2.list_event_types(int, text) is 'Lists the even
 
 create function musicverse_v2.list_events("limit" int default 20, cursor text default null) returns json
 language sql stable
-begin atomic
-    select musicverse._api_page(e.data, musicverse._api_next('list_events', '', e.last::text))
-      from musicverse._api_events(coalesce((musicverse._api_place('list_events', '', "limit", cursor))[1]::bigint, 0), "limit") e;
-end;
+return musicverse._api_list_events("limit", cursor);
 comment on function musicverse_v2.list_events(int, text) is
     'Lists events in the order of their commits; next_cursor is there always, and goes on with those yet to come';
 

@@ -54,8 +54,9 @@ function judgeAnswer(file, id, answer) {
   if (!operation.validate(answer)) return operation.validate.errors.map((e) => `${e.instancePath} ${e.message}`)
   const { example } = operation.content
   if (!example) return ['no example']
-  const first = (value) => (Array.isArray(value?.data) && value.data.length && typeof value.data[0] === 'object' ? value.data[0] : value)
-  return [[answer, example], [first(answer), first(example)]].flatMap(([is, shown]) => [
+  const pairs = [[answer, example]]
+  if (answer.data?.length && example.data?.length && typeof answer.data[0] === 'object') pairs.push([answer.data[0], example.data[0]])
+  return pairs.flatMap(([is, shown]) => [
     ...Object.keys(is).filter((key) => !(key in shown)).map((key) => `${key} is not in the example`),
     ...Object.keys(shown).filter((key) => !(key in is)).map((key) => `${key} is in the example only`)])
 }
