@@ -7,7 +7,7 @@ create function _gateway_status(
 returns setof record language c strict volatile as 'MODULE_PATHNAME', 'musicverse_gateway_status';
 comment on function _gateway_status() is 'What the workers of the gateway tell in shared memory';
 
-create view gateway_status as
+create view gateway_status with (security_invoker = true) as
     select s.worker, s.pid, d.datname as database, s.state, s.listen, s.port, s.started_at, s.connections,
            s.connections_total, s.connections_refused, s.requests, s.errors, s.bytes_received, s.bytes_sent
       from _gateway_status() s left join pg_database d on d.oid = s.database;
