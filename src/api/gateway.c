@@ -132,7 +132,8 @@ define_settings(void)
 	DefineCustomStringVariable("musicverse.gateway_document_root", "Folder whose files the gateway serves beside the API.",
 							   "An absolute path; empty for none.",
 							   &gateway_document_root, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, gateway_check_document_root, NULL, NULL);
-	DefineCustomStringVariable("musicverse.trusted_proxies", "Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
+	DefineCustomStringVariable("musicverse.trusted_proxies",
+							   "Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
 							   "A comma-separated list of CIDRs.", &trusted_proxies, "", PGC_SIGHUP, GUC_LIST_INPUT,
 							   check_trusted_proxies, assign_trusted_proxies, NULL);
 	DefineCustomBoolVariable("musicverse.require_https", "Refuses requests that did not come by https to a trusted proxy.",
@@ -164,7 +165,7 @@ stop_signal(SIGNAL_ARGS)
 		die(postgres_signal_arg);
 	else
 	{
-		static const struct itimerspec grace = {.it_value = {.tv_sec = GRACE_MS / 1000}};
+		static const struct itimerspec grace = {.it_value = {.tv_sec = GRACE_MS / 1000 + 1}};
 
 		stop_wanted = true;
 		timer_settime(grace_timer, 0, &grace, NULL);
@@ -183,12 +184,12 @@ handle_stop_signal(void)
 	pqsignal(SIGTERM, stop_signal);
 }
 
-/* Connections are descriptors beside those that the server counts on. */
+/* Connections, and the files they are sent, are descriptors beside those that the server counts on. */
 static void
 raise_descriptor_limit(void)
 {
 	struct rlimit limit;
-	rlim_t		needed = gateway_max_connections + max_files_per_process + 100;
+	rlim_t		needed = 2 * (rlim_t) gateway_max_connections + max_files_per_process + 100;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
 		return;

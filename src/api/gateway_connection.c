@@ -176,7 +176,7 @@ gateway_accept(Listener *listener, int at_most)
 	listener->ready = false;
 	while (at_most-- > 0)
 	{
-		struct sockaddr_storage storage;
+		struct sockaddr_storage storage = {0};
 		socklen_t	len = sizeof(storage);
 		int			fd = accept4(listener->fd, (struct sockaddr *) &storage, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 

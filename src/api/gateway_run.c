@@ -130,7 +130,8 @@ failed(MvApiResponse *response, int status, const char *id)
 	response->body_len = snprintf(body, sizeof(body),
 								  "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
 								  gateway_title(status), status,
-								  status == 503 ? "The request could not be served now." : "The request failed. The server's log says why, under this id.",
+								  status == 503 ? "The request could not be served now." :
+								  "The request failed. The server's log says why, under this id.",
 								  request_id);
 	response->headers[response->nheaders++] = (MvHeader) {"Content-Type", "application/problem+json"};
 	response->headers[response->nheaders++] = (MvHeader) {"Cache-Control", "no-store"};
@@ -188,7 +189,12 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 			PopActiveSnapshot();
 		}
 		else
-			failed(response, 503, "");
+		{
+			char		id[37];
+
+			make_id(id);
+			failed(response, 503, id);
+		}
 		commit();
 	}
 	PG_CATCH();
