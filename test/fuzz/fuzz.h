@@ -25,7 +25,8 @@ extern const FuzzTarget guard_targets[],
 			timestamp_targets[],
 			schedule_targets[],
 			url_targets[],
-			attempt_targets[];
+			attempt_targets[],
+			gateway_targets[];
 
 /* server.c: runs the target; false when it raised */
 extern bool fuzz_run(const FuzzTarget *target, const char *data, size_t len);
