@@ -283,9 +283,14 @@ my %other = (
 	delivery_workers              => 3,
 	disable_after                 => 7,
 	disable_after_interval        => '7h',
+	generation_concurrency        => 7,
+	generation_timeout            => '7min',
 	master_key_file               => 'other.key',
 	max_event_size                => '70kB',
+	max_provider_response         => '7kB',
+	max_queued_jobs               => 7,
 	max_response_body             => '7kB',
+	public_url                    => 'https://api.example.com',
 	request_timeout               => '70s',
 	retention                     => 7,
 	retry_schedule                => '7s,7min',
@@ -341,17 +346,17 @@ $node->stop('fast');
 
 # ---- no slot
 
-$node = new_cluster('slots', -extension => 0, max_worker_processes => 4, 'musicverse.databases' => 'nobody');
-my @hogs = map { session($node) } 1 .. 2;
+$node = new_cluster('slots', -extension => 0, max_worker_processes => 5, 'musicverse.databases' => 'nobody');
+my @hogs = map { session($node) } 1 .. 3;
 $_->query_until(qr/started/, q{
 	select set_config(name, 'on', false) from pg_settings where name in ('force_parallel_mode', 'debug_parallel_query');
 	\echo started
 	select pg_sleep(600);
 }) foreach @hogs;
-wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '2', 30, 'the last slots to be used');
+wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '3', 30, 'the last slots to be used');
 set_conf($node, 'musicverse.databases' => 'postgres');
 $node->reload;
-my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 4\)/;
+my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 5\)/;
 wait_for(sub { log_count($node, $full) }, 30, 'the log to tell it');
 sql($node, 'create extension musicverse');
 subscribe($node, 'slots');

@@ -67,8 +67,10 @@ my %arguments = (
 	create_webhook          => "'$user', 'https://example.com/', '{track.*}'",
 	delete_webhook          => $id{webhook},
 	disable_webhook         => $id{webhook},
+	configure_provider      => q{'p', 'https://p.example.com', '{"token": "t"}'},
 	emit_event              => qq{'$user', 'payment.failed', '{}', 'key'},
 	enable_webhook          => $id{webhook},
+	generate                => "'$user', 'a waltz'",
 	explain_event           => $id{event},
 	expose_to               => q{'service'},
 	poll_events             => "'$user'",
@@ -124,12 +126,12 @@ foreach my $function (@functions)
 		"$function->{signature}: " . ($refused ? 'says what to set' : 'is the same without'))
 	  or diag("with the library: $loaded\nwithout: $alone");
 }
-is("@refused", '_worker_status advance_clock poll_events', 'only what needs shared memory refuses');
+is("@refused", '_generation_worker _worker_status advance_clock poll_events', 'only what needs shared memory refuses');
 
 foreach my $view (map { $_->{name} } sql_rows($without, q{select oid::regclass::text as name from pg_class where relnamespace = 'musicverse'::regnamespace and relkind in ('v', 'r', 'p') order by 1}))
 {
 	my $outcome = outcome($without, "select count(*) from $view");
-	like($outcome, $view eq 'musicverse.worker_status' ? qr/^55000 .*shared_preload_libraries/ : qr/^works$/, "$view: " . ($outcome eq 'works' ? 'can be read' : 'says what to set'));
+	like($outcome, $view =~ /^musicverse\.(worker|generation|provider)_status$/ ? qr/^55000 .*shared_preload_libraries/ : qr/^works$/, "$view: " . ($outcome eq 'works' ? 'can be read' : 'says what to set'));
 }
 is(sql($without, 'select enabled || $$ | $$ || remedy from musicverse.sending_status()'),
 	"false | Set shared_preload_libraries = 'musicverse' and restart the server.", 'sending_status() says it too');

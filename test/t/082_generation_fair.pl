@@ -109,6 +109,11 @@ my $unpaid = sql($node, sprintf q{select musicverse.generate('%s', 'x', 'Waltz',
 wait_for(sub { $second->log($unpaid, 'POST') >= 1 }, 30, 'the other provider');
 pass('one that wants to be paid is left at once');
 wait_job($node, $unpaid, 'failed');
+my $locked = sql($node, sprintf q{select musicverse.generate('%s', 'x', 'Waltz', params => %s)}, user(1), lit({ submit => [ ({ http => 401, begun => \0 }) x 12, {} ] }));
+wait_for(sub { advance('5 seconds'); sql($node, "select string_agg(state, ' ') from musicverse.provider_status") =~ /failing/ }, 30, 'a breaker');
+is(job_row($node, $locked)->{status}, 'queued', 'where credentials are refused a job waits');
+all_done('20 seconds');
+is(job_row($node, $locked)->{status}, 'completed', 'until somebody mends them');
 
 $first->configure($node, 'first', failover => \0, priority => 5);
 my $stays = sql($node, sprintf q{select musicverse.generate('%s', 'x', 'Waltz', params => %s)}, user(1), lit({ submit => [ ({ http => 503, begun => \0 }) x 6, {} ] }));
