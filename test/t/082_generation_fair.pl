@@ -6,7 +6,7 @@ my $node  = new_cluster('main', 'musicverse.generation_timeout' => '7d');
 my $first = MusicVerse::Provider->start;
 
 sub advance { sql($node, "select musicverse.advance_clock('$_[0]')"); }
-sub all_done { wait_for(sub { advance($_[0] // '2 seconds'); sql($node, q{select count(*) from musicverse.generation_jobs where status in ('queued', 'started')}) == 0 }, 30, 'all jobs'); }
+sub all_done { my ($step) = @_; wait_for(sub { advance($step // '2 seconds'); sql($node, q{select count(*) from musicverse.generation_jobs where status in ('queued', 'started')}) == 0 }, 30, 'all jobs'); }
 
 # ---- users take turns
 
