@@ -17,6 +17,7 @@
 #include "core/guard.h"
 #include "core/installation.h"
 #include "core/launcher.h"
+#include "core/proxies.h"
 #include "core/seal.h"
 #include "core/shared.h"
 #include "core/transfer.h"
@@ -37,6 +38,7 @@ _PG_init(void)
 	mv_installation_init();
 	mv_seal_init();
 	mv_guard_init();
+	mv_proxies_init();
 	mv_transfer_init();
 	mv_launcher_init();
 

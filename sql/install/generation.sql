@@ -19,9 +19,8 @@ create table tracks (
     updated_at timestamptz not null default now(),
     deleted_at timestamptz
 );
-create index tracks_user_id_created_at_idx on tracks (user_id, created_at desc, id desc) where deleted_at is null;
--- For the cascade from accounts, which asks for deleted tracks too
-create index tracks_deleted_user_id_idx on tracks (user_id) where deleted_at is not null;
+-- Deleted tracks too, as the cascade from accounts asks for them
+create index tracks_user_id_created_at_idx on tracks (user_id, created_at desc, id desc);
 comment on table tracks is 'Tracks of the users; changes emit track.created, track.updated and track.deleted';
 comment on column tracks.duration is 'Seconds';
 comment on column tracks.deleted_at is 'Set when the user deleted it: emits track.deleted';
