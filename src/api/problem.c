@@ -229,6 +229,16 @@ type_of(int status)
 	return MV_P_OTHER;
 }
 
+const char *
+mv_problem_type(int status, const char **title)
+{
+	const MvProblemType *type = &types[type_of(status)];
+
+	if (type->name != NULL)
+		*title = type->title;
+	return type->name;
+}
+
 bool
 mv_problem_of_status(MvApiCall *call, int status)
 {
