@@ -47,6 +47,11 @@ export function problem(request: Request, status: number, detail: string, header
   });
 }
 
+/* As it was sent: URL would resolve dots and leave things out, behind the back of who judges and of signatures. */
+function targetOf(request: Request): string {
+  return request.url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "") || "/";
+}
+
 /* The bytes of the body as text, untouched; a text of the database holds no other. */
 async function bodyOf(request: Request, most: number): Promise<string | null> {
   if (!request.body) return null;
@@ -119,10 +124,9 @@ export async function answer(request: Request, ask: Ask, options: Options): Prom
 
   let response: Response;
   try {
-    const url = new URL(request.url);
     const result = await ask({
       method: request.method,
-      target: url.pathname + url.search,
+      target: targetOf(request),
       headers: headersOf(request),
       body: await bodyOf(request, options.maxBody),
       clientIp: clientIpOf(request, options.hops),

@@ -17,6 +17,7 @@ use strict;
 use warnings;
 
 use Carp qw(croak);
+use Encode qw(decode FB_CROAK LEAVE_SRC);
 use MusicVerse::Test;
 use MusicVerse::Gateway;
 use MusicVerse::PostgREST;
@@ -120,7 +121,10 @@ sub by_sql
 	my %text = (method => $method, path => $target, headers => $headers, body => $body, client_ip => $ip);
 	foreach my $text ($text{path}, $text{body})
 	{
-		return { status => 0, headers => {}, content => '' } if defined $text && (!utf8::decode($text) || $text =~ /\0/);
+		next if !defined $text;
+		my $decoded = eval { decode('UTF-8', $text, FB_CROAK | LEAVE_SRC) };
+		return { status => 0, headers => {}, content => '' } if !defined $decoded || $decoded =~ /\0/;
+		$text = $decoded;
 	}
 	my $got = $self->{rest}->post('handle_request', \%text, {}, set => 1, role => 'service_role',
 		types => { method => 'text', path => 'text', headers => 'jsonb', body => 'text', client_ip => 'inet' });
