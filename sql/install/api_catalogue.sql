@@ -249,7 +249,8 @@ select 'v2', r.method, case r.operation when 'generate' then '/api/v2/jobs' else
        case r.operation when 'poll_events' then (select jsonb_agg(p order by n) from routes t, jsonb_array_elements(t.parameters) with ordinality p (p, n)
                      where t.version = 'v1' and t.operation = 'list_tracks' and p ->> 'name' in ('limit', 'cursor'))
             else coalesce((select jsonb_agg(p order by n) from jsonb_array_elements(r.parameters) with ordinality p (p, n) where p ->> 'name' <> 'offset'), '[]') end,
-       r.request_schema, r.request_example, r.response_schema, r.is_list or r.operation = 'poll_events', r.has_etag, true
+       r.request_schema, r.request_example, r.response_schema, r.is_list or r.operation = 'poll_events',
+       r.has_etag and r.operation <> 'poll_events', true
   from routes r where r.version = 'v1' and r.is_shipped;
 
 -- What others call, in one version only: they were told the address

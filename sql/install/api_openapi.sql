@@ -29,8 +29,10 @@ language sql immutable parallel safe return '{
     "401": {"title": "Unauthorized", "description": "The key is missing or wrong", "detail": "the API key is not known"},
     "403": {"title": "Forbidden", "description": "The key lacks the scope, comes from elsewhere, or the tier is used up", "detail": "the key has not the scope"},
     "404": {"title": "Not Found", "description": "There is no such thing of yours", "detail": "track 0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11 does not exist"},
+    "406": {"title": "Not Acceptable", "description": "Accept excludes what would be answered", "detail": "the answer is application/json, which the header Accept excludes"},
     "409": {"title": "Conflict", "description": "What it is to be done to is not in a state for it, or another request with this Idempotency-Key is under way", "detail": "job 3f2a9d34-11b8-4a53-8c1f-2f2b9f7b1c90 is completed already"},
     "413": {"title": "Content Too Large", "description": "The body is too large", "detail": "the body is too large"},
+    "415": {"title": "Unsupported Media Type", "description": "The body is not JSON in UTF-8, or is compressed", "detail": "the body is text/plain; send application/json in UTF-8"},
     "422": {"title": "Unprocessable Content", "description": "A value is not valid; errors names it", "detail": "limit must be between 1 and 100, but is 0"},
     "429": {"title": "Too Many Requests", "description": "A limit is reached; Retry-After tells when to come back", "detail": "too many requests"},
     "500": {"title": "Internal Server Error", "description": "Our fault; the request id is in the server''s log", "detail": "something went wrong here"},
@@ -80,6 +82,8 @@ language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
                   from unnest(array['400', '429', '500', '503'] || case when r.needs_key then '{401,403}'::text[] when r.is_raw then '{401}' end
                               || case when r.path ~ '\{' then '404' end || case when r.method <> 'GET' and not r.is_raw then '409' end
                               || case when r.request_schema is not null then '413' end
+                              || case when r.request_schema is not null and not r.is_raw then '415' end
+                              || case when r.response_schema is not null then '406' end
                               || case when r.request_schema is not null or r.parameters <> '[]' then '422' end
                               || case when r.tag = 'Distribution' and r.is_shipped then '501' end) e (status)
                  where e.status is not null))
