@@ -48,6 +48,7 @@ sub essence
 	$what =~ s/etag: "[^"]*"/etag/;
 	$what =~ s/cursor=[\w%-]+/cursor=C/g;
 	$what =~ s/mvai_\w+/KEY/g;
+	$what =~ s/broken-\d/broken-N/g;
 	return length $what > 900 ? substr($what, 0, 900) : $what;
 }
 
