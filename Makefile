@@ -33,6 +33,19 @@ endif
 
 $(OBJS): $(wildcard src/*.h src/*/*.h)
 
+# The documentation page, which the gateway serves at / and /docs, each file with its compressed twin
+WEB          = $(DESTDIR)$(datadir)/musicverse/web
+install: install-web
+uninstall: uninstall-web
+.PHONY: install-web uninstall-web
+install-web:
+	$(MKDIR_P) '$(WEB)/docs'
+	$(INSTALL_DATA) $(srcdir)/web/index.html '$(WEB)/'
+	$(INSTALL_DATA) $(srcdir)/web/index.html $(wildcard $(srcdir)/web/docs/*) '$(WEB)/docs/'
+	for file in '$(WEB)'/*.html '$(WEB)'/docs/*.html '$(WEB)'/docs/*.css '$(WEB)'/docs/*.js '$(WEB)'/docs/*.svg; do gzip -9nkf "$$file"; done
+uninstall-web:
+	rm -rf '$(WEB)'
+
 sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) musicverse.control Makefile
 	cat $(SQL_PARTS) > $@
 
