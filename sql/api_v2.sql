@@ -19,7 +19,7 @@ $$;
 select r.version, r.operation from musicverse.routes r
  where not exists (select from pg_proc p where p.pronamespace = to_regnamespace('musicverse_' || r.version) and p.proname = r.operation);
 select p.oid::regprocedure as "without a route" from pg_proc p
- where p.pronamespace in ('musicverse_v1'::regnamespace, 'musicverse_v2'::regnamespace)
+ where p.pronamespace in ('musicverse_v1'::regnamespace, 'musicverse_v2'::regnamespace) and p.proname <> 'handle_request'
    and not exists (select from musicverse.routes r where 'musicverse_' || r.version = p.pronamespace::regnamespace::text and r.operation = p.proname);
 select r.version, r.operation, name as "no such argument" from musicverse.routes r
   join pg_proc p on p.pronamespace = to_regnamespace('musicverse_' || r.version) and p.proname = r.operation,

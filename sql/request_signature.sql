@@ -52,7 +52,7 @@ select pg_temp.verify(:now - 8, method => E'POST\n/a', path => ' '), pg_temp.ver
 select verify_request_signature('s', null, 'GET', '/', 1, ''), verify_request_signature('s', 'x', null, '/', 1, ''), verify_request_signature('s', 'x', 'GET', null, 1, ''), verify_request_signature('s', 'x', 'GET', '/', null, '');
 
 -- ... and so are those of before its start, though young enough
-select pg_temp.verify(:now - 1200, tolerance => '1 hour');
+select pg_temp.verify(:now - 3500, tolerance => '1 hour');
 
 -- refused
 select request_signature(null, 'GET', '/', 1, '');
@@ -70,6 +70,13 @@ select pg_temp.verify(:now, tolerance => '0');
 select pg_temp.verify(:now, tolerance => '61 minutes');
 select pg_temp.verify(:now, tolerance => '1 day');
 select pg_temp.verify(:now, tolerance => null);
+
+-- a clock that is set back makes none good again, and neither does a larger tolerance
+select pg_temp.verify(:now - 30, tolerance => '1 minute') as good;
+select advance_clock('1 hour') \g /dev/null
+select pg_temp.verify(:now - 30) as "an hour later";
+select advance_clock('-1 hour') \g /dev/null
+select pg_temp.verify(:now - 30) as "and an hour before", pg_temp.verify(:now - 30, tolerance => '1 hour') as "with a larger tolerance";
 
 -- a key that wants signed calls
 select key as key from create_api_key('00000000-0000-4000-8000-0000000000d8', 'signing', require_signature => true) \gset

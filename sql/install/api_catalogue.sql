@@ -2,7 +2,8 @@
 --
 -- Version 2 takes the routes of version 1 but for what is different. Arguments
 -- that come by path or query are parameters; those of the body are the
--- properties of its schema. What needs no key has the scope "nobody" here.
+-- properties of its schema. What needs no key has the scope "nobody" here. Pages
+-- have no ETag, as their cursors are sealed anew each time.
 
 insert into routes (version, method, path, operation, scope, needs_key, cost, status, tag, summary, description, parameters, request_schema,
                     request_example, response_schema, is_list, has_etag, is_shipped)
@@ -82,7 +83,7 @@ select 'v1', r.method, '/api/v1' || r.path, r.operation, nullif(r.scope, 'nobody
                    from unnest(string_to_array(r.parameters, ' ')) with ordinality n (name, n) join parameter p using (name)), '[]'),
        r.request::jsonb, r.example::jsonb, case when r.operation = 'get_openapi' then '{"type": "object"}' when r.response is not null then
            jsonb_build_object('$ref', '#/components/schemas/' || r.response) end,
-       'cursor' = any (string_to_array(r.parameters, ' ')), r.method = 'GET' and r.tag <> 'Usage', true
+       'cursor' = any (string_to_array(r.parameters, ' ')), r.method = 'GET' and r.tag <> 'Usage' and 'cursor' <> all (string_to_array(r.parameters, ' ')), true
   from (values
     ('POST', '/generate', 'generate', 'generate', 5, 202, 'Generation', 'Make a track',
      'Queues a job and answers at once. Ask for the job until it is completed, or have the webhook event generation.completed tell. How many run at once depends on the tier.',

@@ -1,7 +1,7 @@
 -- api: the operations, once for all versions
 --
 -- The functions of musicverse_v1 and musicverse_v2 are wrappers of these. What
--- isn't the caller's is not there: P0002, which is 404 over HTTP.
+-- isn't the caller's is not there: PT404, as PostgREST has no 404 for P0002.
 --
 -- A list fetches one row more than asked for: it tells whether there is a next page.
 --
@@ -11,7 +11,7 @@
 create function _api_missing(kind text, id uuid) returns void
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
-    raise exception '% % does not exist', kind, coalesce(id::text, 'null') using errcode = 'P0002';
+    raise exception '% % does not exist', kind, coalesce(id::text, 'null') using errcode = 'PT404';
 end
 $$;
 comment on function _api_missing(text, uuid) is 'Raises that something of the caller''s does not exist';
@@ -90,7 +90,7 @@ begin
     if not cancel_job(job_id) then
         select j.status into state from generation_jobs j where j.id = job_id;
         if state <> 'cancelled' then
-            raise exception 'job % is % already', job_id, state using errcode = '55000', hint = 'Only a job that is queued or started can be cancelled.';
+            raise exception 'job % is % already', job_id, state using errcode = 'PT409', hint = 'Only a job that is queued or started can be cancelled.';
         end if;
     end if;
     return _api_get_job(version, job_id);
@@ -166,7 +166,8 @@ comment on function _api_get_track(uuid) is 'A track that is not deleted';
 create function _api_update_track(track_id uuid, changes jsonb) returns json
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
-    perform _api_user(), update_track(track_id, _present(changes));
+    perform _api_get_track(track_id);
+    perform update_track(track_id, _present(changes));
     return _api_get_track(track_id);
 end
 $$;

@@ -7,9 +7,9 @@ create function _new_api_key(out key text, out key_hash text) returns record
 language c volatile as 'MODULE_PATHNAME', 'musicverse_new_api_key';
 comment on function _new_api_key() is 'The text of a new key, and its hash';
 
-create function _api_key_hash(key text) returns text
-language c immutable strict parallel safe as 'MODULE_PATHNAME', 'musicverse_api_key_hash';
-comment on function _api_key_hash(text) is 'The hash of a key''s text; NULL for a text that is no key';
+create function _hash_of_key(key text) returns text
+language c immutable strict parallel safe as 'MODULE_PATHNAME', 'musicverse_hash_of_key';
+comment on function _hash_of_key(text) is 'The hash of a key''s text; NULL for a text that is no key';
 
 create function verify_api_key(key text, scope text default null, client_ip inet default null, cost int default 1,
                                is_signed boolean default false,
@@ -171,7 +171,7 @@ declare
 begin
     update api_keys k
        set revoked_at = _now(), works_until = null, revoked_reason = 'leaked' || coalesce(': ' || left(source, 240), '')
-     where k.key_hash = _api_key_hash(report_leaked_key.key)
+     where k.key_hash = _hash_of_key(report_leaked_key.key)
        and (k.revoked_at is null or k.works_until is not null)
     returning * into leaked;
     if not found then

@@ -14,22 +14,14 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <netinet/in.h>
 
-#include "core/compat.h"
 #include "core/guard.h"
+#include "core/networks.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inet.h"
-
-typedef struct Network
-{
-	uint8		addr[16];		/* an IPv4 network uses the first four */
-	uint8		bits;
-	uint8		family;			/* AF_INET or AF_INET6; used in Allowed only */
-} Network;
 
 typedef struct Range
 {
@@ -47,13 +39,6 @@ typedef struct Embedding
 	bool		inverted;		/* each of its bits is flipped */
 	const char *reason;			/* NULL: judged by the IPv4 address alone */
 } Embedding;
-
-/* What the check hook makes of musicverse.allowed_networks. */
-typedef struct Allowed
-{
-	int			count;
-	Network		network[FLEXIBLE_ARRAY_MEMBER];
-} Allowed;
 
 static const Range v4_ranges[] = {
 	{{0}, 8, "unspecified address"},
@@ -108,32 +93,14 @@ static const Embedding embeddings[] = {
 };
 
 static char *allowed_networks;
-static const Allowed *allowed;
+static const MvNetworks *allowed;
 
 PG_FUNCTION_INFO_V1(musicverse_address_refusal);
 
 static bool
-has_prefix(const uint8 *addr, const uint8 *prefix, int bits)
-{
-	int			whole = bits / 8;
-	int			rest = bits % 8;
-
-	if (memcmp(addr, prefix, whole) != 0)
-		return false;
-	return rest == 0 || ((addr[whole] ^ prefix[whole]) >> (8 - rest)) == 0;
-}
-
-static bool
 is_allowed(int family, const uint8 *addr)
 {
-	for (int i = 0; allowed != NULL && i < allowed->count; i++)
-	{
-		const Network *network = &allowed->network[i];
-
-		if (network->family == family && has_prefix(addr, network->addr, network->bits))
-			return true;
-	}
-	return false;
+	return mv_networks_have(allowed, family, addr);
 }
 
 static const char *
@@ -142,7 +109,7 @@ v4_refusal(const uint8 *addr)
 	if (is_allowed(AF_INET, addr))
 		return NULL;
 	for (size_t i = 0; i < lengthof(v4_ranges); i++)
-		if (has_prefix(addr, v4_ranges[i].addr, v4_ranges[i].bits))
+		if (mv_has_prefix(addr, v4_ranges[i].addr, v4_ranges[i].bits))
 			return v4_ranges[i].reason;
 	return NULL;
 }
@@ -161,7 +128,7 @@ v6_refusal(const uint8 *addr)
 		const Embedding *embedding = &embeddings[i];
 		uint8		v4[4];
 
-		if (!has_prefix(addr, embedding->addr, embedding->bits))
+		if (!mv_has_prefix(addr, embedding->addr, embedding->bits))
 			continue;
 		for (int j = 0; j < 4; j++)
 			v4[j] = addr[embedding->offset + j] ^ (embedding->inverted ? 0xff : 0);
@@ -171,7 +138,7 @@ v6_refusal(const uint8 *addr)
 	}
 
 	for (size_t i = 0; i < lengthof(v6_ranges); i++)
-		if (has_prefix(addr, v6_ranges[i].addr, v6_ranges[i].bits))
+		if (mv_has_prefix(addr, v6_ranges[i].addr, v6_ranges[i].bits))
 			return v6_ranges[i].reason;
 	return (addr[0] & 0xe0) == 0x20 ? NULL : "address outside global unicast";
 }
@@ -248,92 +215,10 @@ mv_guard_host_refusal(const char *host)
 	return NULL;
 }
 
-/* Parses one CIDR, or a single address, in place; false with *problem set. */
-static bool
-parse_network(char *text, Network *network, const char **problem)
-{
-	char	   *slash = strchr(text, '/');
-	int			max_bits;
-
-	memset(network, 0, sizeof(*network));
-	network->family = strchr(text, ':') ? AF_INET6 : AF_INET;
-	max_bits = network->family == AF_INET6 ? 128 : 32;
-	network->bits = max_bits;
-
-	if (slash)
-	{
-		char	   *end;
-		long		bits = strtol(slash + 1, &end, 10);
-
-		if (slash[1] < '0' || slash[1] > '9' || *end != '\0' || bits > max_bits)
-		{
-			*problem = "Its prefix length is not a number from 0 to 32 (IPv4) or 128 (IPv6).";
-			return false;
-		}
-		network->bits = (uint8) bits;
-		*slash = '\0';
-	}
-
-	if (inet_pton(network->family, text, network->addr) != 1)
-	{
-		*problem = "It is neither an IPv4 nor an IPv6 address.";
-		return false;
-	}
-	for (int bit = network->bits; bit < max_bits; bit++)
-		if (network->addr[bit / 8] & (0x80 >> (bit % 8)))
-		{
-			*problem = "It has bits set to the right of its prefix.";
-			return false;
-		}
-	return true;
-}
-
 static bool
 check_allowed_networks(char **newval, void **extra, GucSource source)
 {
-	const char *at = *newval ? *newval : "";
-	size_t		items = 1;
-	Allowed    *parsed;
-
-	for (const char *c = at; *c; c++)
-		items += *c == ',';
-	parsed = guc_malloc(LOG, offsetof(Allowed, network) + items * sizeof(Network));
-	if (parsed == NULL)
-		return false;
-	parsed->count = 0;
-	*extra = parsed;
-
-	if (at[strspn(at, " \t\r\n")] == '\0')
-		return true;
-	for (;;)
-	{
-		size_t		len = strcspn(at, ",");
-		const char *end = at + len;
-		const char *next = *end ? end + 1 : NULL;
-		char		item[100];
-		char		shown[100];
-		const char *problem = "It is neither an IPv4 nor an IPv6 address.";
-
-		while (at < end && isspace((unsigned char) *at))
-			at++;
-		while (end > at && isspace((unsigned char) end[-1]))
-			end--;
-		strlcpy(item, at, Min(sizeof(item), (size_t) (end - at) + 1));
-		strlcpy(shown, item, sizeof(shown));
-
-		if ((size_t) (end - at) >= sizeof(item) ||
-			!parse_network(item, &parsed->network[parsed->count], &problem))
-		{
-			GUC_check_errmsg("invalid network \"%s\" in \"musicverse.allowed_networks\"", shown);
-			GUC_check_errdetail("%s", problem);
-			GUC_check_errhint("List networks such as 10.1.0.0/16, fd00::/8 or 127.0.0.1, separated by commas.");
-			return false;
-		}
-		parsed->count++;
-		if (next == NULL)
-			return true;
-		at = next;
-	}
+	return mv_check_networks("musicverse.allowed_networks", *newval, extra);
 }
 
 static void

@@ -26,7 +26,11 @@ select is_empty($$
     select p.oid::regprocedure from pg_proc p join pg_language l on l.oid = p.prolang
      where p.pronamespace = 'musicverse'::regnamespace and l.lanname <> 'c' and p.prokind <> 'a' and p.prosqlbody is null
        and not exists (select from unnest(p.proconfig) c where c ~ '^search_path=.*pg_temp$')
-$$, 'every SQL function pins its search_path, with pg_temp last, unless its body is bound');
+$$, 'every SQL function pins its search_path, with pg_temp last, or is bound when it is created');
+select is_empty($$
+    select p.oid::regprocedure from pg_proc p
+     where p.prosecdef and (p.pronamespace in ('musicverse_v1'::regnamespace, 'musicverse_v2'::regnamespace) or p.proname ~ '^_api_')
+$$, 'operations have the rights of their caller');
 select is_empty($$
     select p.oid::regprocedure from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
      where p.pronamespace = 'musicverse'::regnamespace and a.grantee = 0
@@ -55,7 +59,7 @@ $$, 'every table that is not a leaf has a policy');
 select is_empty($$
     select c.relname from pg_class c
      where c.relnamespace = 'musicverse'::regnamespace and c.relkind = 'v'
-       and c.relname <> 'worker_status' and not 'security_invoker=true' = any (coalesce(c.reloptions, '{}'))
+       and not 'security_invoker=true' = any (coalesce(c.reloptions, '{}'))
 $$, 'views show what their reader may see');
 select is_empty($$
     select c.relname from pg_class c
@@ -71,7 +75,7 @@ select is_empty($$
 $$, 'every table that expose_to() names exists');
 select is_empty($$
     select name from (select unnest(callable) from unnest('{service,authenticated,anon}'::text[]) k, _exposed(k)) n(name)
-     where not exists (select from pg_proc p where p.pronamespace = 'musicverse'::regnamespace and p.proname = name)
+     where not exists (select from pg_proc p where p.pronamespace = 'musicverse'::regnamespace and p.proname like replace(replace(name, '_', '\_'), '*', '%'))
 $$, 'every function that expose_to() names exists');
 select set_eq($$
     select p.proname::text from pg_proc p

@@ -6,7 +6,6 @@ use File::Temp ();
 use IPC::Run ();
 
 my $node = new_cluster('main');
-plan skip_all => 'there is no dispatcher yet' unless sql($node, "select to_regprocedure('musicverse.handle_request(text, text, jsonb, jsonb, text, inet)') is not null") eq 't';
 my $receiver = start_receiver();
 my $dir      = File::Temp->newdir;
 my $user     = user(1);
@@ -14,15 +13,6 @@ my $user     = user(1);
 sql($node, qq{
 	insert into musicverse.tiers (name, burst, refill_per_second, max_api_keys, max_webhooks, max_concurrent_jobs) values ('test', 100000, 1000, 100, 100, 10);
 	select musicverse.set_tier('$user', 'test');
-	do \$do\$
-	begin
-		if not exists (select from pg_proc where pronamespace = 'musicverse'::regnamespace and proname = 'generate') then
-			create function musicverse.generate(user_id uuid, prompt text, style text, duration int, params jsonb, idempotency_key text)
-			returns uuid language sql security definer set search_path = musicverse, pg_temp as
-			'insert into generation_jobs (user_id, prompt, style, duration, params) values (\$1, \$2, \$3, \$4, \$5) returning id';
-		end if;
-	end
-	\$do\$;
 });
 
 sub key
