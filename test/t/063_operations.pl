@@ -164,6 +164,30 @@ foreach my $operation (sort keys %{ $route{v1} })
 	ok($status != 400 && $status != 422, "the example of $operation is taken ($status)");
 }
 
+# ---- problems are as their examples say
+
+my $reader = key(scopes => '{jobs:read}')->{key};
+my $ended  = sql($node, qq{insert into musicverse.generation_jobs (user_id, prompt, status) values ('$user', 'x', 'completed') returning id});
+foreach my $case (
+	[ 400, 'GET', '/api/v1/webhooks?x=1', undef, $every ],
+	[ 401, 'GET', '/api/v1/tracks', undef, undef ],
+	[ 403, 'GET', '/api/v1/tracks', undef, $reader ],
+	[ 404, 'GET', "/api/v1/tracks/$nothing", undef, $every ],
+	[ 409, 'POST', "/api/v1/jobs/$ended/cancel", undef, $every ],
+	[ 422, 'POST', '/api/v1/generate', { prompt => '' }, $every ],
+	[ 501, 'GET', '/api/v1/distributions', undef, $every ])
+{
+	my ($expected, @request) = @$case;
+	my ($status, undef, $problem) = request(@request);
+	my $example = $document{v1}{components}{responses}{"Problem$expected"}{content}{'application/problem+json'}{example};
+	is("$status $problem->{type} $problem->{title}", "$expected $example->{type} $example->{title}", "$expected is as its example");
+	# ids aside
+	is($problem->{detail} =~ s/[0-9a-f]{8}-[0-9a-f-]{27}/ID/r, $example->{detail} =~ s/[0-9a-f]{8}-[0-9a-f-]{27}/ID/r, "$expected: to the word")
+	  unless $expected == 400;
+	my $known = $document{v1}{components}{schemas}{Problem}{properties};
+	is_deeply([ grep { !exists $known->{$_} } sort keys %$problem ], [], "$expected: with no member that is not described");
+}
+
 # ---- a key hands out no more than it may do itself
 
 my $some  = key(scopes => '{keys:write,tracks:read}');
