@@ -52,6 +52,12 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+def running_seconds(pid):
+    """The same to the nanosecond, of a process of one thread."""
+    with open(f"/proc/{pid}/schedstat") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
 def private_kib(pid):
     """Memory of the process alone: anonymous pages, without shared memory and files."""
     with open(f"/proc/{pid}/status") as file:
@@ -246,6 +252,13 @@ class Session:
         lines = self.rows(sql)
         self.rows("\\timing off\n")
         return float(next(line for line in lines if line.startswith("Time:")).split()[1]) / 1000
+
+    def computed(self, sql):
+        """Seconds that its backend ran for the statement: what it would take on a machine of its own, where it waits for nothing."""
+        pid = int(self.value("select pg_backend_pid()"))
+        before = running_seconds(pid)
+        self.rows(sql)
+        return running_seconds(pid) - before
 
     def close(self):
         self.psql.stdin.close()

@@ -35,7 +35,7 @@ end
 $$;
 create function musicverse_v1.t_fail(state text, message text, detail text default '', hint text default '') returns json language plpgsql as $$
 begin
-    set local work_mem = '77MB';
+    perform set_config('work_mem', '77MB', false);
     raise exception '%', message using errcode = state, detail = detail, hint = hint;
 end
 $$;
@@ -175,6 +175,7 @@ select pg_temp.call('POST', '/t/do', null, jsonb_build_object('what', w)::text) 
     'set local role postgres', 'set session authorization default', 'reset role', 'select no_such_function()', 'commit']) w;
 select pg_temp.call('POST', '/t/do', null, '{"what": "create temp table t_left (x int)"}');
 select to_regclass('t_left');
+select pg_temp.call('POST', '/t/do', null, '{"what": "set work_mem = ''77MB''"}'), current_setting('work_mem') = '77MB' as leaked;
 set statement_timeout = '300ms';
 select pg_temp.call('POST', '/t/do', null, '{"what": "select pg_sleep(60)"}');
 reset statement_timeout;
@@ -218,6 +219,27 @@ update routes set path = '/t/who' where operation = 't_who';
 select left(pg_temp.call('GET', '/t/who'), 3);
 rollback;
 select left(pg_temp.call('GET', '/t/who'), 3), left(pg_temp.call('GET', '/t/whom'), 3);
+
+\echo -- an operation that calls the API, and changes what is being run
+create function musicverse_v1.t_nest(depth int, key text default null) returns json language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    inner_one record;
+begin
+    if depth = 0 then
+        return json_build_object('depth', 0, 'user', current_user_id());
+    end if;
+    update routes set summary = 'depth ' || depth where operation = 't_nest';
+    execute format('alter function musicverse_v1.t_nest cost %s', depth * 10);
+    select * into inner_one from handle_request('GET', '/t/nest/' || depth - 1, null, jsonb_build_object('X-API-Key', key), null);
+    return json_build_object('depth', depth, 'user', current_user_id(), 'inner', inner_one.body::json);
+end
+$$;
+insert into routes (version, method, path, operation, needs_key, summary) values ('v1', 'GET', '/t/nest/{depth}', 't_nest', false, 'x');
+select pg_temp.call('GET', '/t/nest/3?key=' || :'reader', :'k'), pg_temp.call('GET', '/t/nest/1?key=' || :'reader');
+select pg_temp.call('GET', '/t/nest/0', :'k'), pg_temp.call('GET', '/t/nest/0');
+\echo -- more sets of arguments than plans are kept
+select count(distinct pg_temp.call('POST', '/t/echo', :'k', (jsonb_build_object('title', 'x') || (select coalesce(jsonb_object_agg(a.key, a.value), '{}')
+    from jsonb_each('{"duration": 5, "ratio": 2, "tags": ["a"], "day": "2026-01-01", "at": "2026-01-01T00:00:00Z"}') with ordinality a (key, value, n) where i & (1 << n::int - 1) <> 0))::text)) from generate_series(0, 31) i, generate_series(1, 2);
 
 delete from routes where path like '/t/%';
 delete from accounts where user_id in (:'u', :'v');

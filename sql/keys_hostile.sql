@@ -81,6 +81,7 @@ insert into calls values
     ('take_tokens', array['''x''', '1', '5', '1']),
     ('take_tokens_all', array['''{x}''', '1', '''{5}''', '''{1}''']),
     ('request_signature', array['''x''', '''GET''', '''/''', '1', '''x''']),
+    ('verify_signed_request', array[quote_literal(:'key'), '''v1=00''', '''GET''', '''/''', 'extract(epoch from now())::bigint', '''x''', '''generate''']),
     ('verify_request_signature', array['''x''', '''v1=00''', '''GET''', '''/''', 'extract(epoch from now())::bigint', '''x''']),
     ('record_usage', array[quote_literal(:'u'), 'null', '''x''', '200']),
     ('usage_summary', array[quote_literal(:'u'), '''2026-01-01''', '''2026-01-02''', '''day''']),
@@ -162,7 +163,7 @@ select replace(statement, :'id', '...') as statement, pg_temp.as_role('regress_n
                     $$select musicverse.record_usage(null, null, 'x', 200)$$, $$select musicverse._add_usage('{}')$$, $$select musicverse._tend_usage('0', '0', '0')$$,
                     $$select musicverse._quota_used('00000000-0000-4000-8000-0000000000b2')$$, 'select from musicverse.usage_status', 'select from musicverse.api_usage_default',
                     'select from musicverse.api_usage', 'insert into musicverse.quota_usage default values', 'delete from musicverse.quota_usage',
-                    $$select musicverse.verify_request_signature('s', 'x', 'GET', '/', 1, '')$$, $$select musicverse.request_signature('s', 'GET', '/', 1, '')$$,
+                    $$select musicverse.verify_request_signature('s', 'x', 'GET', '/', 1, '')$$, $$select musicverse.verify_signed_request('s', 'x', 'GET', '/', 1, '')$$, $$select musicverse.request_signature('s', 'GET', '/', 1, '')$$,
                     $$select musicverse.quota_status('00000000-0000-4000-8000-0000000000b2')$$, $$select musicverse.quota_status('00000000-0000-4000-8000-0000000000b1')$$,
                     $$select musicverse.create_api_key('00000000-0000-4000-8000-0000000000b1', 'x')$$,
                     format('select musicverse.rotate_api_key(%L)', :'id'), 'select musicverse.advance_clock(''1 s'')']) with ordinality s (statement, n) order by n;

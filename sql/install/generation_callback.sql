@@ -70,7 +70,10 @@ begin
         update generation_work k set last_error = _clean_message('callback: ' || problem) where k.job_id = job;
         return 422;
     end if;
-    update generation_work k set callback_id = message where k.job_id = job;
+    update generation_work k
+       set callback_id = message,
+           next_at = case k.state when 'running' then _now() + (config ->> 'poll_interval')::float8 * interval '1 second' else k.next_at end
+     where k.job_id = job;
     perform _wake_generation();
     return 200;
 end

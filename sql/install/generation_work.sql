@@ -477,7 +477,7 @@ begin
     if problem is null then
         problem := coalesce(_clean_message(jsonb_path_query_first(document, (config #>> '{response,error}')::jsonpath, '{}', true) #>> '{}'),
                             format('provider %s answered HTTP %s', provider, status));
-        final := kind = 'submit' and status between 400 and 499 and status not in (408, 409, 425, 429)
+        final := kind = 'submit' and status between 400 and 499 and status not in (401, 408, 409, 425, 429)
             or kind = 'poll' and status in (404, 410) and w.failures >= 2;
         elsewhere := case when status in (401, 402, 403, 404, 405, 429, 503) then 'now' when final then 'never' else 'later' end;
     end if;

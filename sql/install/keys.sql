@@ -20,6 +20,15 @@ language c volatile as 'MODULE_PATHNAME', 'musicverse_verify_api_key';
 comment on function verify_api_key(text, text, inet, int, boolean) is
     'The verdict on a call with a key: status 200, 401, 403 or 429, the reason, whose key it is and what is left of the tightest limit (policy). Takes cost tokens; never raises for a bad key';
 
+create function verify_signed_request(key text, signature text, method text, path text, ts bigint, body text,
+                                      scope text default null, client_ip inet default null, cost int default 1,
+                                      out allowed boolean, out status int, out reason text, out key_id uuid, out user_id uuid, out tier text,
+                                      out "limit" int, out remaining int, out retry_after numeric, out policy text,
+                                      out resets_at timestamptz) returns record
+language c volatile as 'MODULE_PATHNAME', 'musicverse_verify_signed_request';
+comment on function verify_signed_request(text, text, text, text, bigint, text, text, inet, int) is
+    'The same for a call whose signature is to be verified, as soon as the key is known to be good. Without signature and ts a call is not signed';
+
 create function _check_key_scopes(scopes text[]) returns text[]
 language plpgsql stable security definer set search_path = musicverse, pg_catalog, pg_temp as $$
 declare

@@ -153,6 +153,11 @@ declare
     leaf record;
     dropped int := 0;
 begin
+    -- A dump that is being restored brings leaves of its own, perhaps none younger
+    -- than what is kept: nothing is made or dropped before calls are counted here.
+    if not exists (select from api_usage u where u.minute > _now() - interval '1 day') then
+        return;
+    end if;
     for level in
         select * from (values ('api_usage'::name, 'day', minutes, 'YYYYMMDD'), ('api_usage_hours', 'month', hours, 'YYYYMM'),
                               ('api_usage_days', 'year', days, 'YYYY')) v (root, span, keep, pattern)
@@ -177,7 +182,7 @@ begin
     end loop;
 end
 $$;
-comment on function _tend_usage(interval, interval, interval) is 'Makes the leaves of usage that come next and drops those older than the intervals; 0 keeps them';
+comment on function _tend_usage(interval, interval, interval) is 'Makes the leaves of usage that come next and drops those older than the intervals, once there is usage of the last day; 0 keeps them';
 
 create function record_usage(user_id uuid, key_id uuid, operation text, status int, duration interval default null,
                              bytes_in bigint default 0, bytes_out bigint default 0) returns void

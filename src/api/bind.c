@@ -150,7 +150,7 @@ bind_body(MvApiCall *call)
 			mv_schema_check(call, call->body, route->request_schema);
 		it = JsonbIteratorInit(&call->body->root);
 		JsonbIteratorNext(&it, &key, true);
-		while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
+		while (JsonbIteratorNext(&it, &key, true) == WJB_KEY && list_length(call->errors) < MV_MAX_ERRORS)
 		{
 			JsonbIteratorNext(&it, &member, true);
 			bind_member(call, &key, &member);

@@ -85,7 +85,8 @@ mv_read_body(MvApiCall *call)
 	if (call->body == NULL && error.duplicate != NULL)
 		return mv_problem(call, MV_P_BAD_REQUEST, "The body has the key \"%s\" twice in one object.", error.duplicate);
 	if (call->body == NULL)
-		return mv_problem(call, MV_P_BAD_REQUEST, "The body is not valid JSON at line %d, column %d: %s", error.line, error.column, error.message);
+		return mv_problem(call, MV_P_BAD_REQUEST, "The body is not valid JSON at line %d, column %d: %s",
+						  error.line, error.column, error.message);
 	if (!JB_ROOT_IS_OBJECT(call->body))
 		return mv_problem(call, MV_P_INVALID_REQUEST, "The body must be a JSON object.");
 	return true;

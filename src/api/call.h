@@ -71,6 +71,7 @@ typedef struct MvApiCall
 
 	/* route.c */
 	MvRoute    *route;
+	const MvNode *node;			/* the place of the path */
 	bool		is_head;
 	bool		is_options;
 

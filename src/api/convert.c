@@ -275,6 +275,7 @@ static bool
 element_of_json(const MvArgument *arg, const JsonbValue *json, Datum *value, const char **message)
 {
 	char	   *text;
+	char	   *point;
 
 	if (arg->element == JSONBOID || arg->element == JSONOID)
 	{
@@ -296,8 +297,9 @@ element_of_json(const MvArgument *arg, const JsonbValue *json, Datum *value, con
 				break;
 			text = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(json->val.numeric)));
 			/* 60.0 is as whole a number as 60 */
-			if (arg->element != NUMERICOID && strchr(text, '.') != NULL && strspn(strchr(text, '.') + 1, "0") == strlen(strchr(text, '.') + 1))
-				*strchr(text, '.') = '\0';
+			point = arg->element == NUMERICOID ? NULL : strchr(text, '.');
+			if (point != NULL && point[1 + strspn(point + 1, "0")] == '\0')
+				*point = '\0';
 			return element_of_text(arg, text, value, message);
 		case jbvBool:
 			if (arg->element != BOOLOID)

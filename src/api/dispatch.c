@@ -32,7 +32,6 @@ mv_dispatch_init(void)
 	mv_body_init();
 	mv_cors_init();
 	mv_idempotency_init();
-	mv_identity_init();
 	mv_route_init();
 }
 
@@ -59,6 +58,7 @@ find_route(MvApiCall *call, MvRoutes *routes)
 	const char *methods;
 	int			method;
 
+	call->node = node;
 	if (node == NULL && !(call->is_options && call->nsegments == 0))
 		return mv_problem(call, MV_P_NOT_FOUND, call->nsegments > 1 && call->segments[call->nsegments - 1][0] == '\0' ?
 						  "No route has this path; none ends with a slash." : "No route has this path.");
@@ -168,6 +168,8 @@ mv_api_handle(const MvApiRequest *request, MvApiResponse *response)
 		else if (call->problem != NULL)
 		{
 			mv_render_problem(call);
+			if (call->route != NULL && response->status == 405)
+				mv_header(call, "Allow", mv_node_methods(call->node));
 			mv_idempotency_keep_problem(call);
 		}
 		mv_render_headers(call);

@@ -144,7 +144,7 @@ stop_signal(SIGNAL_ARGS)
 		die(postgres_signal_arg);
 	else
 	{
-		static const struct itimerspec grace = {.it_value = {.tv_sec = GRACE_MS / 1000}};
+		static const struct itimerspec grace = {.it_value = {.tv_sec = GRACE_MS / 1000 + 1}};
 
 		stop_wanted = true;
 		timer_settime(grace_timer, 0, &grace, NULL);
@@ -163,12 +163,12 @@ handle_stop_signal(void)
 	pqsignal(SIGTERM, stop_signal);
 }
 
-/* Connections are descriptors beside those that the server counts on. */
+/* Connections, and the files they are sent, are descriptors beside those that the server counts on. */
 static void
 raise_descriptor_limit(void)
 {
 	struct rlimit limit;
-	rlim_t		needed = gateway_max_connections + max_files_per_process + 100;
+	rlim_t		needed = 2 * (rlim_t) gateway_max_connections + max_files_per_process + 100;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= needed)
 		return;

@@ -1,17 +1,16 @@
 /*
  * Who asks: the address and the scheme. A proxy in front says both in
  * X-Forwarded-For and X-Forwarded-Proto; that is believed only of peers in
- * musicverse.trusted_proxies, as anybody can send these headers.
- *
- * Each proxy appends the address it was asked from, so the list is read from
- * its right end, past the proxies that are trusted themselves; the first one
- * that isn't is the client, whatever stands further left.
+ * musicverse.trusted_proxies, as anybody can send these headers. What is
+ * several headers of hops counts as one list; of one too long its right end.
  */
 #include "postgres.h"
 
 #include <arpa/inet.h>
 
 #include "api/gateway_int.h"
+
+#define MAX_HOPS 4096
 
 void
 gateway_address_text(const Address *address, char *text, size_t room)
@@ -26,83 +25,46 @@ gateway_in(const MvNetworks *networks, const Address *address)
 	return mv_networks_have(networks, address->family, address->bytes);
 }
 
-/* One element of the list: an address, perhaps in brackets, perhaps with a port. */
-static bool
-parse_hop(const char *from, size_t len, Address *address)
-{
-	static const uint8 mapped[16] = {[10] = 0xff, [11] = 0xff};
-	char		text[INET6_ADDRSTRLEN + 10];
-	char	   *bare = text;
-
-	while (len > 0 && (from[0] == ' ' || from[0] == '\t'))
-		from++, len--;
-	while (len > 0 && (from[len - 1] == ' ' || from[len - 1] == '\t'))
-		len--;
-	if (len == 0 || len >= sizeof(text))
-		return false;
-	memcpy(text, from, len);
-	text[len] = '\0';
-	if (text[0] == '[')
-	{
-		char	   *end = strchr(text, ']');
-
-		if (end == NULL || (end[1] != '\0' && end[1] != ':'))
-			return false;
-		*end = '\0';
-		bare++;
-	}
-	else if (strchr(text, ':') != NULL && strchr(text, ':') == strrchr(text, ':'))
-		*strchr(text, ':') = '\0';
-
-	memset(address, 0, sizeof(*address));
-	address->family = strchr(bare, ':') != NULL ? AF_INET6 : AF_INET;
-	if (inet_pton(address->family, bare, address->bytes) != 1)
-		return false;
-	if (address->family == AF_INET6 && mv_has_prefix(address->bytes, mapped, 96))
-	{
-		address->family = AF_INET;
-		memmove(address->bytes, address->bytes + 12, 4);
-		memset(address->bytes + 4, 0, 12);
-	}
-	return true;
-}
-
-/* Reads one header from its right end. True when the client was found or the list can't be read further. */
-static bool
-walk_hops(const MvField *field, Address *client)
-{
-	size_t		end = field->value_len;
-
-	for (;;)
-	{
-		size_t		begin = end;
-		Address		hop;
-
-		while (begin > 0 && field->value[begin - 1] != ',')
-			begin--;
-		if (!parse_hop(field->value + begin, end - begin, &hop))
-			return true;
-		*client = hop;
-		if (!gateway_in(mv_trusted_proxies, &hop))
-			return true;
-		if (begin == 0)
-			return false;
-		end = begin - 1;
-	}
-}
-
 static bool
 is_named(const MvField *field, const char *name, size_t len)
 {
 	return field->name_len == len && memcmp(field->name, name, len) == 0;
 }
 
+inet *
+gateway_inet(const Address *address)
+{
+	static inet result;
+
+	memset(&result, 0, sizeof(result));
+	ip_family(&result) = address->family == AF_INET ? PGSQL_AF_INET : PGSQL_AF_INET6;
+	ip_bits(&result) = ip_maxbits(&result);
+	memcpy(ip_addr(&result), address->bytes, ip_addrsize(&result));
+	SET_INET_VARSIZE(&result);
+	return &result;
+}
+
+/* Several headers of hops are one list: puts one before what is there already. False when there is no room. */
+static bool
+prepend_hops(const MvField *field, char *hops, size_t *begin)
+{
+	if (field->value_len + 1 > *begin)
+		return false;
+	hops[--*begin] = ',';
+	*begin -= field->value_len;
+	memcpy(hops + *begin, field->value, field->value_len);
+	return true;
+}
+
 void
 gateway_find_client(Request *request)
 {
+	static char hops[MAX_HOPS];
 	bool		trusted = gateway_in(mv_trusted_proxies, &request->connection->peer);
-	bool		found = false;
+	bool		room = true;
 	bool		proto_seen = false;
+	size_t		begin = sizeof(hops);
+	inet		client;
 
 	request->client = request->connection->peer;
 	request->client_known = true;
@@ -115,18 +77,26 @@ gateway_find_client(Request *request)
 		{
 			if (!trusted)
 				request->client_known = false;
-			else if (!found)
-				found = walk_hops(field, &request->client);
+			else
+				room = room && prepend_hops(field, hops, &begin);
 		}
 		else if (trusted && !proto_seen && is_named(field, "x-forwarded-proto", 17))
 		{
-			size_t		begin = field->value_len;
+			size_t		start = field->value_len;
 
 			/* the last one is what our proxy was asked by */
-			while (begin > 0 && field->value[begin - 1] != ',' && field->value[begin - 1] != ' ')
-				begin--;
-			request->https = field->value_len - begin == 5 && pg_strncasecmp(field->value + begin, "https", 5) == 0;
+			while (start > 0 && field->value[start - 1] != ',' && field->value[start - 1] != ' ')
+				start--;
+			request->https = field->value_len - start == 5 && pg_strncasecmp(field->value + start, "https", 5) == 0;
 			proto_seen = true;
 		}
+	}
+	/* without the comma at its end */
+	if (begin < sizeof(hops) &&
+		mv_client_address(gateway_inet(&request->client), hops + begin, sizeof(hops) - begin - 1, &client))
+	{
+		memset(&request->client, 0, sizeof(request->client));
+		request->client.family = ip_family(&client) == PGSQL_AF_INET ? AF_INET : AF_INET6;
+		memcpy(request->client.bytes, ip_addr(&client), ip_addrsize(&client));
 	}
 }

@@ -176,7 +176,7 @@ gateway_accept(Listener *listener, int at_most)
 	listener->ready = false;
 	while (at_most-- > 0)
 	{
-		struct sockaddr_storage storage;
+		struct sockaddr_storage storage = {0};
 		socklen_t	len = sizeof(storage);
 		int			fd = accept4(listener->fd, (struct sockaddr *) &storage, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
@@ -267,6 +267,19 @@ takes_its_answer(Connection *connection, int64 now, int64 patience)
 	return first || connection->acked - before >= (uint64) (passed / TICK_US) * MIN_BYTES_PER_SECOND;
 }
 
+/*
+ * Has the peer gone? libmicrohttpd takes a short read for the last and its
+ * epoll tells a change only once, so an end that came along with the bytes
+ * before it isn't seen by it.
+ */
+static bool
+is_gone(const Connection *connection)
+{
+	char		byte;
+
+	return recv(connection->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
 void
 gateway_sweep(void)
 {
@@ -284,13 +297,15 @@ gateway_sweep(void)
 		if (connection->state == WAITING)
 		{
 			/* who has just connected is to ask something */
-			slow = passed > (connection->target == NULL ? Min(reading, idle) : idle);
+			slow = passed > (connection->target == NULL ? Min(reading, idle) : idle) || is_gone(connection);
 		}
 		else if (connection->state == READING)
 		{
 			slow = passed > reading;
 			if (slow)
 				gateway_answer_raw(connection->fd, 408);
+			else if (is_gone(connection))
+				shutdown(connection->fd, SHUT_RDWR);
 		}
 		else
 			slow = !takes_its_answer(connection, now, reading);

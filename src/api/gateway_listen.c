@@ -163,7 +163,7 @@ bind_socket(const Listener *listener, int port, bool shared)
 static int
 port_of(int fd)
 {
-	struct sockaddr_storage storage;
+	struct sockaddr_storage storage = {0};
 	socklen_t	len = sizeof(storage);
 
 	if (getsockname(fd, (struct sockaddr *) &storage, &len) != 0)
@@ -193,7 +193,7 @@ open_listener(Listener *listener, int i)
 		int			probe = bind_socket(listener, port, false);
 
 		if (probe < 0 && port != 0 && listener->port == 0)
-			probe = bind_socket(listener, port = 0, false);
+			probe = bind_socket(listener, 0, false);
 		if (probe < 0)
 			return false;
 		port = port_of(probe);
@@ -256,16 +256,11 @@ gateway_listen_describe(char *text, size_t room)
 static void
 publish(void)
 {
-	int			port = 0;
 	char		text[sizeof(gateway.slot->listen)];
 
 	gateway_listen_describe(text, sizeof(text));
-	for (int i = gateway_nlisteners - 1; i >= 0; i--)
-		if (gateway_listeners[i].fd >= 0)
-			port = gateway_listeners[i].bound_port;
 	LWLockAcquire(gateway_shared->lock, LW_EXCLUSIVE);
 	strlcpy(gateway.slot->listen, text, sizeof(gateway.slot->listen));
-	gateway.slot->port = port;
 	LWLockRelease(gateway_shared->lock);
 	if (text[0] != '\0')
 		ereport(LOG, (errmsg("musicverse gateway %d listens on %s", gateway.place - MV_PLACE_GATEWAY, text)));
@@ -320,6 +315,11 @@ gateway_listen_open(void)
 				ok = false;
 			}
 		}
+	/* before others look: they would take our sockets for a stranger's */
+	gateway.slot->port = 0;
+	for (int i = n - 1; i >= 0; i--)
+		if (wanted[i].fd >= 0)
+			gateway.slot->port = wanted[i].bound_port;
 	LWLockRelease(gateway_shared->lock);
 
 	memcpy(gateway_listeners, wanted, n * sizeof(Listener));
@@ -336,7 +336,8 @@ gateway_listen_open(void)
 					(errcode_for_socket_access(),
 					 errmsg("musicverse gateway could not listen on %s: %m", text),
 					 errors[i] == EADDRINUSE ?
-					 errhint("Is something else listening there? Choose another port in musicverse.gateway_listen; it is tried again meanwhile.") :
+					 errhint("Is something else listening there? "
+							 "Choose another port in musicverse.gateway_listen; it is tried again meanwhile.") :
 					 errhint("Correct musicverse.gateway_listen; it is tried again meanwhile.")));
 		}
 		failed_before[i] = errors[i] != 0;

@@ -256,7 +256,8 @@ gateway_health(StringInfo out, MvDatabase *database, bool extension)
 		LWLockRelease(database->lock);
 	}
 	ready = !recovery && extension && usage && wanted > 0 && running == wanted;
-	appendStringInfo(out, "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\",\"extension\":\"%s\",\"delivery_workers\":\"%d of %d\",\"usage_worker\":\"%s\"}}",
+	appendStringInfo(out, "{\"status\":\"%s\",\"checks\":{\"database\":\"%s\",\"extension\":\"%s\","
+					 "\"delivery_workers\":\"%d of %d\",\"usage_worker\":\"%s\"}}",
 					 ready ? "ok" : "unavailable", recovery ? "standby" : "writable", extension ? "present" : "missing",
 					 running, wanted, usage ? "running" : "not running");
 	return ready;

@@ -172,7 +172,8 @@ gateway_send(Request *request, const MvApiResponse *answer, struct MHD_Response 
 	if (response == NULL)
 		return MHD_NO;
 	for (int i = 0; i < answer->nheaders && ok == MHD_YES; i++)
-		ok = MHD_add_response_header(response, answer->headers[i].name, answer->headers[i].value);
+		if (answer->headers[i].value[0] != '\0')	/* libmicrohttpd takes no empty ones */
+			ok = MHD_add_response_header(response, answer->headers[i].name, answer->headers[i].value);
 	if (ok == MHD_YES && (request->close || gateway.stopping))
 		ok = MHD_add_response_header(response, "Connection", "close");
 	if (ok == MHD_YES)

@@ -103,19 +103,6 @@ recover(const char *request_id)
 	return status;
 }
 
-static const inet *
-as_inet(const Address *address)
-{
-	static inet result;
-
-	memset(&result, 0, sizeof(result));
-	ip_family(&result) = address->family == AF_INET ? PGSQL_AF_INET : PGSQL_AF_INET6;
-	ip_bits(&result) = ip_maxbits(&result);
-	memcpy(ip_addr(&result), address->bytes, ip_addrsize(&result));
-	SET_INET_VARSIZE(&result);
-	return &result;
-}
-
 /* Of what was raised, in static memory: it may be memory that is short. */
 static void
 failed(MvApiResponse *response, int status, const char *id)
@@ -130,7 +117,8 @@ failed(MvApiResponse *response, int status, const char *id)
 	response->body_len = snprintf(body, sizeof(body),
 								  "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
 								  gateway_title(status), status,
-								  status == 503 ? "The request could not be served now." : "The request failed. The server's log says why, under this id.",
+								  status == 503 ? "The request could not be served now." :
+								  "The request failed. The server's log says why, under this id.",
 								  request_id);
 	response->headers[response->nheaders++] = (MvHeader) {"Content-Type", "application/problem+json"};
 	response->headers[response->nheaders++] = (MvHeader) {"Cache-Control", "no-store"};
@@ -167,7 +155,7 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 		.nheaders = request->nfields,
 		.body = connection->body_len > 0 ? connection->body : "",
 		.body_len = connection->body_len,
-		.client_ip = as_inet(&request->client),
+		.client_ip = gateway_inet(&request->client),
 		.received_us = connection->received_us,
 	};
 
@@ -188,7 +176,12 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 			PopActiveSnapshot();
 		}
 		else
-			failed(response, 503, "");
+		{
+			char		id[37];
+
+			make_id(id);
+			failed(response, 503, id);
+		}
 		commit();
 	}
 	PG_CATCH();

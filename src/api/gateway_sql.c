@@ -49,7 +49,8 @@ musicverse_gateway_status(PG_FUNCTION_ARGS)
 		nulls[i] = pid == 0;
 		values[i++] = Int32GetDatum(pid);
 		values[i++] = ObjectIdGetDatum(slot->database);
-		values[i++] = CStringGetTextDatum(pid == 0 ? "not running" : slot->stopping ? "stopping" : port == 0 ? "not listening" : "listening");
+		values[i++] = CStringGetTextDatum(pid == 0 ? "not running" : slot->stopping ? "stopping" :
+										  port == 0 ? "not listening" : "listening");
 		nulls[i] = port == 0;
 		values[i++] = CStringGetTextDatum(slot->listen);
 		nulls[i] = port == 0;

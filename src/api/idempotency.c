@@ -150,7 +150,8 @@ open_kept(MvApiCall *call, const bytea *sealed)
 
 	if (plain == NULL)
 	{
-		ereport(LOG_SERVER_ONLY, (errmsg("request %s: the answer kept for its Idempotency-Key cannot be opened: %s", call->request_id, why)));
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("request %s: the answer kept for its Idempotency-Key cannot be opened: %s", call->request_id, why)));
 		return mv_problem(call, MV_P_CONFLICT, "The answer to the first request with this Idempotency-Key is lost. Use another key.");
 	}
 	type = strchr(plain, '\n') + 1;
@@ -200,7 +201,8 @@ look(MvApiCall *call)
 	if (response == NULL)
 		return true;
 	if (VARSIZE_ANY_EXHDR(request) != MV_HASH_LEN || memcmp(VARDATA_ANY(request), call->request_digest, MV_HASH_LEN) != 0)
-		return mv_problem(call, MV_P_IDEMPOTENCY_KEY_REUSED, "The Idempotency-Key was sent before with another request. Use a new key for each.");
+		return mv_problem(call, MV_P_IDEMPOTENCY_KEY_REUSED,
+						  "The Idempotency-Key was sent before with another request. Use a new key for each.");
 	return open_kept(call, response);
 }
 

@@ -1,8 +1,5 @@
 /*
  * Who makes a request. See identity.h.
- *
- * A signature is looked at only of a key that is good: the memory of
- * signatures is not for everybody to fill.
  */
 #include "postgres.h"
 
@@ -11,16 +8,6 @@
 #include "core/caller.h"
 #include "keys/key_text.h"
 #include "keys/signature.h"
-#include "utils/guc.h"
-
-static int	signature_tolerance = 300;
-
-void
-mv_identity_init(void)
-{
-	DefineCustomIntVariable("musicverse.signature_tolerance", "How far the moment of a signed request may be away.",
-							NULL, &signature_tolerance, 300, 1, 3600, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
-}
 
 /* Finds the key in the headers. A Bearer that is none of ours is left to others. */
 static bool
@@ -58,45 +45,30 @@ read_timestamp(const char *text, int64 *ts)
 }
 
 static bool
-signature_is_good(MvApiCall *call, int64 ts)
+judge_key(MvApiCall *call)
 {
+	const MvRoute *route = call->route;
 	const MvApiRequest *request = call->request;
 	MvRequest	signed_request = {
 		.method = request->method, .method_len = request->method_len,
 		.path = request->target, .path_len = request->target_len,
-		.ts = ts,
 		.body = request->body, .body_len = request->body_len
 	};
-
-	return mv_signature_verify(call->key, call->key_len, call->headers[MV_H_SIGNATURE], strlen(call->headers[MV_H_SIGNATURE]),
-							   &signed_request, signature_tolerance);
-}
-
-static bool
-judge_key(MvApiCall *call)
-{
-	const MvRoute *route = call->route;
 	MvCall		question = {
 		.key = call->key, .key_len = call->key_len,
 		.scope = route->scope, .scope_len = route->scope == NULL ? 0 : strlen(route->scope),
-		.client_ip = call->request->client_ip, .cost = route->cost
+		.client_ip = request->client_ip, .cost = route->cost
 	};
-	bool		is_signed = call->headers[MV_H_SIGNATURE] != NULL;
-	int64		ts;
 
-	if (is_signed)
+	if (call->headers[MV_H_SIGNATURE] != NULL)
 	{
-		if (call->headers[MV_H_TIMESTAMP] == NULL || !read_timestamp(call->headers[MV_H_TIMESTAMP], &ts))
+		if (call->headers[MV_H_TIMESTAMP] == NULL || !read_timestamp(call->headers[MV_H_TIMESTAMP], &signed_request.ts))
 			return mv_problem(call, MV_P_BAD_REQUEST, "X-Signature needs the header X-Timestamp, in seconds since 1970.");
-		question.is_signed = true;
-		question.cost = 0;
-		mv_verdict_key(&question, &call->verdict);
-		if (call->verdict.allowed && !signature_is_good(call, ts))
-			return mv_problem(call, MV_P_UNAUTHORIZED, "The signature is not that of this request, too old, or was used before.");
-		question.cost = route->cost;
+		question.request = &signed_request;
+		question.signatures = call->headers[MV_H_SIGNATURE];
+		question.signatures_len = strlen(call->headers[MV_H_SIGNATURE]);
 	}
-	if (!is_signed || call->verdict.allowed)
-		mv_verdict_key(&question, &call->verdict);
+	mv_verdict_key(&question, &call->verdict);
 	call->judged = true;
 	if (!call->verdict.allowed)
 		call->detail = pstrdup(mv_reason_message(&call->verdict, &question));

@@ -8,9 +8,6 @@
 
 #include "api/call.h"
 
-/* Defines musicverse.signature_tolerance. */
-extern void mv_identity_init(void);
-
 /*
  * Judges the caller by key, by the claims of a token, or by its address, and
  * takes the tokens. Raises 55000 without shared memory.

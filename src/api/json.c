@@ -168,6 +168,18 @@ lexer(const char *text, Size len)
 #endif
 }
 
+Size
+mv_valid_text(const char *text, Size len)
+{
+	Size		n = 0;
+
+	if (GetDatabaseEncoding() == PG_UTF8 || GetDatabaseEncoding() == PG_SQL_ASCII)
+		return pg_encoding_verifymbstr(PG_UTF8, text, len);
+	while (n < len && text[n] != '\0' && !IS_HIGHBIT_SET(text[n]))
+		n++;
+	return n;
+}
+
 Jsonb *
 mv_json_parse(const char *text, Size len, MvJsonError *error)
 {
@@ -175,10 +187,9 @@ mv_json_parse(const char *text, Size len, MvJsonError *error)
 	JsonSemAction actions = {&state, object_start, object_end, NULL, NULL, field_start, NULL, NULL, NULL, scalar};
 	JsonParseErrorType result;
 	const char *place;
-	int			valid;
+	Size		valid = mv_valid_text(text, len);
 
 	error->duplicate = NULL;
-	valid = pg_encoding_verifymbstr(GetDatabaseEncoding() == PG_SQL_ASCII ? PG_UTF8 : GetDatabaseEncoding(), text, len);
 	if (valid != len)
 		return refuse(text, text + valid, error, text[valid] == '\0' ? "There is a NUL." : "It is not valid UTF-8.");
 	place = too_deep(text, len);

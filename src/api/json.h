@@ -27,6 +27,13 @@ typedef struct MvJsonError
 extern Jsonb *mv_json_parse(const char *text, Size len, MvJsonError *error);
 
 /*
+ * How many of len bytes are valid text that came from outside, which is UTF-8.
+ * In a database of another encoding only ASCII is taken, as a conversion may
+ * fail. Stops at a NUL.
+ */
+extern Size mv_valid_text(const char *text, Size len);
+
+/*
  * The string that an object has at its top under a name: NULL when there is
  * none or it isn't a string. Of JSON that is valid.
  */

@@ -73,30 +73,25 @@ prepare(MvRoute *route, uint64 given)
 static SPIPlanPtr
 find_plan(MvRoute *route, uint64 given)
 {
+	SPIPlanPtr	plan;
 	MvPlan	   *entry;
 
 	for (int i = 0; i < route->nplans; i++)
 		if (route->plans[i].given == given)
 			return route->plans[i].plan;
+	plan = prepare(route, given);
 	if (route->nplans < MV_PLANS)
-		entry = &route->plans[route->nplans];
+		entry = &route->plans[route->nplans++];
 	else
-		entry = &route->plans[route->next_plan];
 	{
-		SPIPlanPtr	plan = prepare(route, given);
-
-		if (route->nplans < MV_PLANS)
-			route->nplans++;
-		else
-		{
-			route->next_plan = (route->next_plan + 1) % MV_PLANS;
-			if (route->busy == 1)
-				SPI_freeplan(entry->plan);
-		}
-		entry->given = given;
-		entry->plan = plan;
-		return plan;
+		entry = &route->plans[route->next_plan];
+		route->next_plan = (route->next_plan + 1) % MV_PLANS;
+		if (route->busy == 1)	/* else it may be running */
+			SPI_freeplan(entry->plan);
 	}
+	entry->given = given;
+	entry->plan = plan;
+	return plan;
 }
 
 /* Copies the result as text into the call's memory. */
@@ -193,7 +188,7 @@ mv_operate(MvApiCall *call)
 		else
 			mv_set_caller_nobody();
 		run(call);
-		AtEOXact_GUC(true, nest_level);
+		AtEOXact_GUC(false, nest_level);
 		if (call->idempotency_key != NULL && (call->result != NULL || route->returns == VOIDOID))
 			mv_idempotency_keep(call, call->result == NULL ? 204 : route->status, call->result == NULL ? "" : route->response_type,
 								call->result == NULL ? "" : call->result, call->result_len);

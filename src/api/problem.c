@@ -15,7 +15,6 @@
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 
-#define MAX_ERRORS	50
 #define MAX_MESSAGE	2000
 
 typedef struct MvProblemType
@@ -83,7 +82,7 @@ mv_field_error(MvApiCall *call, const char *kind, const char *field, const char 
 {
 	MvFieldError *error;
 
-	if (list_length(call->errors) >= MAX_ERRORS)
+	if (list_length(call->errors) >= MV_MAX_ERRORS)
 		return;
 	error = palloc(sizeof(MvFieldError));
 	error->kind = kind;

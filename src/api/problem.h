@@ -40,7 +40,10 @@ typedef enum MvProblem
 /* Sets the problem, unless there is one; returns false, for the caller to pass on. */
 extern bool mv_problem(MvApiCall *call, MvProblem problem, const char *detail,...) pg_attribute_printf(3, 4);
 
-/* Adds to errors[]; field and message must outlive the call. At most 50 are kept. */
+/* As many errors as are kept; who looks for more may stop. */
+#define MV_MAX_ERRORS	50
+
+/* Adds to errors[]; field and message must outlive the call. */
 extern void mv_field_error(MvApiCall *call, const char *kind, const char *field, const char *message);
 
 /*

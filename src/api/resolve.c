@@ -143,7 +143,8 @@ mv_route_resolve(MvRoutes *routes, MvRoute *route, const char **why)
 	{
 		HeapTuple	candidate = &list->members[i]->tuple;
 
-		if (((Form_pg_proc) GETSTRUCT(candidate))->pronamespace == schema && ((Form_pg_proc) GETSTRUCT(candidate))->prokind == PROKIND_FUNCTION)
+		if (((Form_pg_proc) GETSTRUCT(candidate))->pronamespace == schema &&
+			((Form_pg_proc) GETSTRUCT(candidate))->prokind == PROKIND_FUNCTION)
 		{
 			tuple = candidate;
 			found++;

@@ -173,14 +173,15 @@ static void
 render_limits(MvApiCall *call)
 {
 	const MvVerdict *verdict = &call->verdict;
+	int64		until;
 
 	if (!call->judged || verdict->limit < 0)
 		return;
 	mv_header(call, "RateLimit-Policy", psprintf("\"%s\";q=%lld;w=%lld", verdict->policy,
 												 (long long) verdict->limit, Max(seconds_up(verdict->window_us), 1)));
 	/* of a call that was refused, when the next one can succeed, as Retry-After has it */
-	mv_header(call, "RateLimit", psprintf("\"%s\";r=%lld;t=%lld", verdict->policy, (long long) verdict->remaining,
-										  seconds_up(call->response->status == 429 && verdict->retry_us > 0 ? verdict->retry_us : verdict->reset_us)));
+	until = call->response->status == 429 && verdict->retry_us > 0 ? verdict->retry_us : verdict->reset_us;
+	mv_header(call, "RateLimit", psprintf("\"%s\";r=%lld;t=%lld", verdict->policy, (long long) verdict->remaining, seconds_up(until)));
 }
 
 static char *

@@ -16,6 +16,17 @@
 
 static void check(MvApiCall *call, const JsonbValue *value, JsonbContainer *schema, const char *pointer);
 
+/* A body may have very many members: the pointer of one without fault is let go. */
+static void
+check_member(MvApiCall *call, const JsonbValue *value, JsonbContainer *schema, char *pointer)
+{
+	int			before = list_length(call->errors);
+
+	check(call, value, schema, pointer);
+	if (list_length(call->errors) == before)
+		pfree(pointer);
+}
+
 char *
 mv_json_pointer(const char *parent, const char *key, int len)
 {
@@ -92,8 +103,9 @@ check_type(MvApiCall *call, const JsonbValue *value, const JsonbValue *type, con
 	{
 		if (has_type(value, type))
 			return true;
-		fault(call, pointer, mv_json_is(type, "null") ? pstrdup("must be null") : psprintf("must be %s %.*s", strchr("aio", type->val.string.val[0]) != NULL ? "an" : "a",
-									  type->val.string.len, type->val.string.val));
+		fault(call, pointer, mv_json_is(type, "null") ? pstrdup("must be null") :
+			  psprintf("must be %s %.*s", strchr("aio", type->val.string.val[0]) != NULL ? "an" : "a",
+					   type->val.string.len, type->val.string.val));
 		return false;
 	}
 	if (!is_array(type))
@@ -216,14 +228,17 @@ check_array(MvApiCall *call, const JsonbValue *value, JsonbContainer *schema, co
 	if (count_of(schema, "minItems", &bound) && n < bound)
 		fault(call, pointer, bound == 1 ? pstrdup("must not be empty") : psprintf("must have at least %lld elements", (long long) bound));
 	if (count_of(schema, "maxItems", &bound) && n > bound)
+	{
 		fault(call, pointer, psprintf("must have at most %lld elements, has %lld", (long long) bound, (long long) n));
+		return;
+	}
 	items = mv_json_member(schema, "items", &buffer);
 	if (items == NULL || !is_object(items))
 		return;
 	it = JsonbIteratorInit(array);
 	JsonbIteratorNext(&it, &element, true);
-	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM)
-		check(call, &element, items->val.binary.data, psprintf("%s/%d", pointer, i++));
+	while (JsonbIteratorNext(&it, &element, true) == WJB_ELEM && list_length(call->errors) < MV_MAX_ERRORS)
+		check_member(call, &element, items->val.binary.data, psprintf("%s/%d", pointer, i++));
 }
 
 static void
@@ -285,7 +300,7 @@ check_object(MvApiCall *call, const JsonbValue *value, JsonbContainer *schema, c
 		return;
 	it = JsonbIteratorInit(object);
 	JsonbIteratorNext(&it, &key, true);
-	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY)
+	while (JsonbIteratorNext(&it, &key, true) == WJB_KEY && list_length(call->errors) < MV_MAX_ERRORS)
 	{
 		JsonbValue	found;
 		JsonbValue *of = properties == NULL ? NULL :
@@ -297,7 +312,7 @@ check_object(MvApiCall *call, const JsonbValue *value, JsonbContainer *schema, c
 				  properties == NULL ? pstrdup("is unknown") :
 				  psprintf("is unknown; known are %s", known_names(properties->val.binary.data)));
 		else if (of != NULL && is_object(of))
-			check(call, &member, of->val.binary.data, mv_json_pointer(pointer, key.val.string.val, key.val.string.len));
+			check_member(call, &member, of->val.binary.data, mv_json_pointer(pointer, key.val.string.val, key.val.string.len));
 	}
 }
 

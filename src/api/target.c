@@ -8,9 +8,9 @@
  */
 #include "postgres.h"
 
+#include "api/json.h"
 #include "api/problem.h"
 #include "api/request.h"
-#include "mb/pg_wchar.h"
 
 static int
 hex_digit(unsigned char c)
@@ -19,15 +19,6 @@ hex_digit(unsigned char c)
 		return c - '0';
 	c |= 0x20;
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* Is it valid in the database's encoding? UTF-8 everywhere else would need a conversion that may fail. */
-static bool
-is_text(const char *text, Size len)
-{
-	int			encoding = GetDatabaseEncoding() == PG_SQL_ASCII ? PG_UTF8 : GetDatabaseEncoding();
-
-	return pg_encoding_verifymbstr(encoding, text, len) == len;
 }
 
 /*
@@ -74,7 +65,7 @@ decode(const char *from, Size len, bool is_query, const char **why)
 		out[n++] = c;
 	}
 	out[n] = '\0';
-	if (high && !is_text(out, n))
+	if (high && mv_valid_text(out, n) != n)
 	{
 		*why = "is not valid UTF-8";
 		return NULL;
@@ -196,8 +187,8 @@ mv_read_target(MvApiCall *call)
 	{
 		const MvField *field = &request->query[i];
 
-		if (!is_text(field->name, field->name_len) || !is_text(field->value, field->value_len) ||
-			memchr(field->name, '\0', field->name_len) != NULL || memchr(field->value, '\0', field->value_len) != NULL)
+		if (mv_valid_text(field->name, field->name_len) != field->name_len ||
+			mv_valid_text(field->value, field->value_len) != field->value_len)
 			return mv_problem(call, MV_P_BAD_REQUEST, "Parameter %d of the query is not valid UTF-8 or has a NUL.", call->nparameters + 1);
 		if (!add_parameter(call, pnstrdup(field->name, field->name_len), pnstrdup(field->value, field->value_len)))
 			return false;

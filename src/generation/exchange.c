@@ -131,7 +131,7 @@ static void
 finished(MvGenExchange *exchange, TimestampTz now)
 {
 	MvTransfer *transfer = &exchange->transfer;
-	bool		failed = transfer->code != CURLE_OK || transfer->status >= 500;
+	bool		failed = transfer->code != CURLE_OK || transfer->status >= 500 || transfer->status == 401;
 
 	exchange->provider->in_flight--;
 	mv_gen.in_flight--;

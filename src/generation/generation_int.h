@@ -35,6 +35,7 @@ typedef struct MvGenProvider
 	bool		ours;			/* exists, and belongs to this installation */
 	bool		takes_jobs;		/* ours, and active */
 	int			poll_ms;		/* 0 = it is not polled */
+	int64		version;		/* of the row when it was read */
 	int			in_flight;
 	int			failures;		/* in a row */
 	int			open_ms;		/* how long the breaker was opened last, 0 = it is closed */

@@ -4,7 +4,8 @@
  * A breaker opens after THRESHOLD failures in a row: the provider gets no new
  * jobs then, and of all that is to be asked of it one request goes as a probe
  * when its time has passed. Success closes it, failure opens it for twice as
- * long. An answer that says no is a success: the provider is there.
+ * long. An answer that says no is a success: the provider is there. But 401 is
+ * a failure: until somebody mends the credentials no job will be taken.
  */
 #include "postgres.h"
 
@@ -77,15 +78,19 @@ read_providers(void)
 				   "select p.name, p.installation_id = (select id from musicverse.installation), p.is_active,"
 				   " case when c->'poll' = 'null' then 0"
 				   "  when c->>'mode' = 'callback' and current_setting('musicverse.public_url') <> ''"
-				   "  then greatest(60, (c->>'poll_interval')::float8) else (c->>'poll_interval')::float8 end"
+				   "  then greatest(60, (c->>'poll_interval')::float8) else (c->>'poll_interval')::float8 end, p.xmin::text::int8"
 				   " from musicverse.providers p, musicverse._provider_config(p.config) c", 0, NULL, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)
 	{
 		HeapTuple	row = SPI_tuptable->vals[i];
 		TupleDesc	desc = SPI_tuptable->tupdesc;
 		MvGenProvider *provider = provider_get(SPI_getvalue(row, desc, 1));
+		int64		version = DatumGetInt64(SPI_getbinval(row, desc, 5, &isnull));
 
 		provider->seen = true;
+		if (version != provider->version)
+			provider->failures = provider->open_ms = 0; /* perhaps it was mended */
+		provider->version = version;
 		provider->ours = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
 		provider->takes_jobs = provider->ours && DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
 		provider->poll_ms = (int) (DatumGetFloat8(SPI_getbinval(row, desc, 4, &isnull)) * 1000);

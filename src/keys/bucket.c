@@ -430,6 +430,8 @@ save_buckets(StringInfo out)
 			saved.id.hi = pg_atomic_read_u64(&sets[s].hi[i]);
 			if (!read_number(saved.id, &sets[s], i, &full_at) || full_at <= now)
 				continue;
+			if (!mv_state_has_room(out, sizeof(saved)))
+				return;
 			saved.until_full = full_at - now;
 			appendBinaryStringInfo(out, (char *) &saved, sizeof(saved));
 		}

@@ -444,6 +444,8 @@ save_quotas(StringInfo out)
 
 		if (!OidIsValid(entries[i].database))
 			continue;
+		if (!mv_state_has_room(out, sizeof(saved)))
+			return;
 		memset(&saved, 0, sizeof(saved));
 		saved.database = entries[i].database;
 		saved.user_id = entries[i].user_id;

@@ -117,15 +117,18 @@ mv_quota_flush(void)
 	values[1] = array_of(periods, n, TEXTOID, -1, false, TYPALIGN_INT);
 	values[2] = array_of(starts, n, DATEOID, sizeof(DateADT), true, TYPALIGN_INT);
 	values[3] = array_of(used, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
-	if (SPI_execute_with_args("insert into musicverse.quota_usage as q (user_id, period, starts_on, used)"
+	if (SPI_execute_with_args(
+							  "insert into musicverse.quota_usage as q (user_id, period, starts_on, used)"
 							  " select u.user_id, u.period, u.starts_on, u.used"
 							  " from unnest($1, $2, $3, $4) as u (user_id, period, starts_on, used)"
 							  " join musicverse.accounts a using (user_id) order by u.user_id, u.period for key share of a"
 							  " on conflict (user_id, period) do update"
-							  " set used = case when q.starts_on = excluded.starts_on then greatest(q.used, excluded.used) else excluded.used end,"
+							  " set used = case when q.starts_on = excluded.starts_on then greatest(q.used, excluded.used)"
+							  " else excluded.used end,"
 							  " starts_on = excluded.starts_on, updated_at = musicverse._now()"
 							  " where q.starts_on <= excluded.starts_on"
-							  " or q.starts_on > excluded.starts_on + case q.period when 'day' then 1 else 31 end", 4, types, values, NULL, false, 0) != SPI_OK_INSERT)
+							  " or q.starts_on > excluded.starts_on + case q.period when 'day' then 1 else 31 end",
+							  4, types, values, NULL, false, 0) != SPI_OK_INSERT)
 		elog(ERROR, "could not write quotas");
 }
 

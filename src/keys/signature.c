@@ -66,6 +66,8 @@ typedef struct Signatures
 	pg_atomic_uint64 no_room;
 } Signatures;
 
+int			mv_signature_tolerance = 300;
+
 static int	signature_memory = 65536;
 static Signatures *signatures = NULL;
 static Seen *seen;
@@ -371,7 +373,7 @@ musicverse_verify_request_signature(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(mv_signature_verify(secret, secret_len, given, given_len, &request, us / USECS_PER_SEC));
 }
 
-/* What needs no place any more is not kept; it is older than what not_before says then. */
+/* What needs no place any more, or finds none, is not kept; not_before says so then. */
 static void
 save_signatures(StringInfo out)
 {
@@ -386,7 +388,7 @@ save_signatures(StringInfo out)
 
 		if (!OidIsValid(saved.database))
 			continue;
-		if (saved.until >= now)
+		if (saved.until >= now && mv_state_has_room(out, sizeof(saved)))
 			appendBinaryStringInfo(out, (char *) &saved, sizeof(saved));
 		else
 			earliest = Max(earliest, saved.ts + 1);
@@ -442,6 +444,8 @@ mv_signature_init(void)
 		DefineCustomIntVariable("musicverse.signature_memory", "Signatures of requests that are remembered at once.",
 								"Each until its tolerance is over; more are refused. Each takes 60 bytes.",
 								&signature_memory, 65536, 128, 64 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("musicverse.signature_tolerance", "How far the moment of a signed request may be away.",
+							NULL, &mv_signature_tolerance, 300, 1, MAX_TOLERANCE_S, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	mv_shared_add(&part);
 	mv_state_add(&section);
 }

@@ -436,6 +436,8 @@ save_usage(StringInfo out)
 
 		if (!OidIsValid(entries[i].key.database))
 			continue;
+		if (!mv_state_has_room(out, sizeof(row)))
+			return;
 		row.key = entries[i].key;
 		for (int c = 0; c < USAGE_COUNTERS; c++)
 			row.counter[c] = pg_atomic_read_u64(&entries[i].counter[c]);
@@ -477,7 +479,7 @@ mv_usage_init(void)
 
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("musicverse.usage_entries", "Counters of usage in shared memory.",
-								"Each counts one minute of one operation of a key, until it is written to the tables. Each takes 550 bytes.",
+								"Each counts one minute of one operation of a key, until it is written. Each takes 550 bytes.",
 								&usage_entries, 16384, 64, 16 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.usage_flush_interval",
 							"How often usage and quotas are written to the tables, and limits to the state file.",

@@ -218,7 +218,8 @@ write_uses(void)
 	SPI_execute_with_args("with u as (select k.id, u.at, u.ip from unnest($1, $2, $3) as u (id, at, ip)"
 						  " join musicverse.api_keys k using (id) where k.last_used_at is null or k.last_used_at < u.at"
 						  " order by k.id for no key update of k skip locked)"
-						  " update musicverse.api_keys k set last_used_at = u.at, last_used_ip = coalesce(u.ip, k.last_used_ip) from u where k.id = u.id",
+						  " update musicverse.api_keys k set last_used_at = u.at, last_used_ip = coalesce(u.ip, k.last_used_ip)"
+						  " from u where k.id = u.id",
 						  3, types, values, NULL, false, 0);
 }
 

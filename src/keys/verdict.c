@@ -20,6 +20,7 @@
 #include "keys/keys.h"
 #include "keys/quota.h"
 #include "keys/rate.h"
+#include "keys/signature.h"
 #include "keys/verdict.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -60,6 +61,8 @@ mv_reason_message(const MvVerdict *verdict, const MvCall *call)
 {
 	if (verdict->reason == MV_SCOPE && call != NULL && call->scope != NULL)
 		return psprintf("%s \"%.*s\"", reasons[MV_SCOPE].message, pg_mbcliplen(call->scope, call->scope_len, 64), call->scope);
+	if (verdict->reason == MV_SIGNATURE && call != NULL && call->request != NULL)
+		return "the signature is wrong, too old, or was used already";
 	if (verdict->retry_us < 0)
 		return "the cost of the request is above the limit";
 	return reasons[verdict->reason].message;
@@ -229,6 +232,16 @@ scope_allowed(const MvKey *key, const char *scope, int len)
 	return false;
 }
 
+/* A signature that is there must be good, also when the key needs none. */
+static bool
+signature_allowed(const MvKey *key, const MvCall *call)
+{
+	if (call->request != NULL)
+		return mv_signature_verify(call->key, call->key_len, call->signatures, call->signatures_len, call->request,
+								   mv_signature_tolerance);
+	return call->is_signed || !key->needs_signature;
+}
+
 /* Takes a token for a wrong key, or only looks whether one is left. False when not. */
 static bool
 wrong_key(const inet *client_ip, bool look, MvBucketAnswer *answer)
@@ -290,7 +303,7 @@ mv_verdict_key(const MvCall *call, MvVerdict *verdict)
 		refuse(verdict, MV_REVOKED);
 	else if (key.expires_at <= now)
 		refuse(verdict, MV_EXPIRED);
-	else if (key.needs_signature && !call->is_signed)
+	else if (!signature_allowed(&key, call))
 		refuse(verdict, MV_SIGNATURE);
 	else if (!address_allowed(&key, call->client_ip))
 		refuse(verdict, MV_IP);

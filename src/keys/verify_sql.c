@@ -1,5 +1,6 @@
 /*
- * verify_api_key() for SQL: the verdict as a row. Counts each call as usage.
+ * verify_api_key() and verify_signed_request() for SQL: the verdict as a row.
+ * Each call is counted as usage.
  */
 #include "postgres.h"
 
@@ -10,6 +11,7 @@
 #include "keys/kept.h"
 #include "keys/keys.h"
 #include "keys/rate.h"
+#include "keys/signature.h"
 #include "keys/usage.h"
 #include "utils/builtins.h"
 #include "utils/inet.h"
@@ -17,6 +19,7 @@
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(musicverse_verify_api_key);
+PG_FUNCTION_INFO_V1(musicverse_verify_signed_request);
 
 #define COLUMNS 11
 
@@ -65,7 +68,7 @@ typedef struct AllowedLimit
 } AllowedLimit;
 
 static inline Kept *
-kept(FunctionCallInfo fcinfo)
+kept(FunctionCallInfo fcinfo, const char *what)
 {
 	Kept	   *result = mv_kept(fcinfo, sizeof(Kept));
 
@@ -73,7 +76,7 @@ kept(FunctionCallInfo fcinfo)
 	{
 		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
-		mv_shared_require("verify_api_key()");
+		mv_shared_require(what);
 		if (result->kept.desc->natts != COLUMNS)
 			elog(ERROR, "return type must be a row type of %d columns", COLUMNS);
 		result->zero = NumericGetDatum(int64_to_numeric(0));
@@ -199,44 +202,85 @@ malformed_row(Kept *cache, MvVerdict *verdict)
 	return cache->malformed;
 }
 
-/* verify_api_key(key text, scope text, client_ip inet, cost int, is_signed boolean) */
-Datum
-musicverse_verify_api_key(PG_FUNCTION_ARGS)
+/* The bytes of a text; NULL and 0 for NULL */
+static void
+bytes(FunctionCallInfo fcinfo, int arg, const char **data, int *len)
 {
-	Kept	   *cache = kept(fcinfo);
-	MvCall		call = {0};
-	MvVerdict	verdict;
+	text	   *value;
 
-	if (!PG_ARGISNULL(0))
-	{
-		text	   *key = PG_GETARG_TEXT_PP(0);
+	*data = NULL;
+	*len = 0;
+	if (PG_ARGISNULL(arg))
+		return;
+	value = PG_GETARG_TEXT_PP(arg);
+	*data = VARDATA_ANY(value);
+	*len = VARSIZE_ANY_EXHDR(value);
+}
 
-		call.key = VARDATA_ANY(key);
-		call.key_len = VARSIZE_ANY_EXHDR(key);
-	}
-	if (!PG_ARGISNULL(1))
-	{
-		text	   *scope = PG_GETARG_TEXT_PP(1);
-
-		call.scope = VARDATA_ANY(scope);
-		call.scope_len = VARSIZE_ANY_EXHDR(scope);
-	}
-	if (!PG_ARGISNULL(2))
-		call.client_ip = PG_GETARG_INET_PP(2);
-	call.cost = PG_ARGISNULL(3) ? 1 : PG_GETARG_INT32(3);
-	call.is_signed = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
-	if (call.cost < 0)
+/* scope text, client_ip inet and cost int from an argument on */
+static void
+call_arguments(FunctionCallInfo fcinfo, int from, MvCall *call)
+{
+	bytes(fcinfo, 0, &call->key, &call->key_len);
+	bytes(fcinfo, from, &call->scope, &call->scope_len);
+	if (!PG_ARGISNULL(from + 1))
+		call->client_ip = PG_GETARG_INET_PP(from + 1);
+	call->cost = PG_ARGISNULL(from + 2) ? 1 : PG_GETARG_INT32(from + 2);
+	if (call->cost < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("cost must not be negative, but is %d", call.cost),
+				 errmsg("cost must not be negative, but is %d", call->cost),
 				 errhint("A cost of 0 looks at the limits without taking anything.")));
+}
 
-	mv_verdict_key(&call, &verdict);
+static Datum
+verify(Kept *cache, const MvCall *call)
+{
+	MvVerdict	verdict;
+
+	mv_verdict_key(call, &verdict);
 	if (mv_count_verifications)
-		count(&verdict, &call);
+		count(&verdict, call);
 	if (verdict.reason == MV_MALFORMED)
 		return malformed_row(cache, &verdict);
 	if (verdict.reason == MV_ALLOWED && verdict.has_key && verdict.limit >= 0 && verdict.retry_us == 0)
 		return allowed_row(cache, &verdict);
 	return verdict_row(cache, &verdict);
+}
+
+/* verify_api_key(key text, scope text, client_ip inet, cost int, is_signed boolean) */
+Datum
+musicverse_verify_api_key(PG_FUNCTION_ARGS)
+{
+	Kept	   *cache = kept(fcinfo, "verify_api_key()");
+	MvCall		call = {0};
+
+	call_arguments(fcinfo, 1, &call);
+	call.is_signed = !PG_ARGISNULL(4) && PG_GETARG_BOOL(4);
+	return verify(cache, &call);
+}
+
+/*
+ * verify_signed_request(key text, signature text, method text, path text, ts bigint, body text,
+ *						 scope text, client_ip inet, cost int)
+ */
+Datum
+musicverse_verify_signed_request(PG_FUNCTION_ARGS)
+{
+	Kept	   *cache = kept(fcinfo, "verify_signed_request()");
+	MvCall		call = {0};
+	MvRequest	request;
+
+	call_arguments(fcinfo, 6, &call);
+	bytes(fcinfo, 1, &call.signatures, &call.signatures_len);
+	bytes(fcinfo, 2, &request.method, &request.method_len);
+	bytes(fcinfo, 3, &request.path, &request.path_len);
+	request.ts = PG_ARGISNULL(4) ? PG_INT64_MIN : PG_GETARG_INT64(4);
+	bytes(fcinfo, 5, &request.body, &request.body_len);
+	if (request.body == NULL)
+		request.body = "";
+	/* whoever sends neither of the two headers signs nothing */
+	if (!PG_ARGISNULL(1) || !PG_ARGISNULL(4))
+		call.request = &request;
+	return verify(cache, &call);
 }

@@ -23,7 +23,7 @@ for source in "$here"/*.c; do
 	# shellcheck disable=SC2046
 	${CC:-cc} -std=c11 -D_GNU_SOURCE -g -O1 -Wall -Wno-unused-function -Wno-declaration-after-statement \
 		-ffunction-sections -fdata-sections -fno-omit-frame-pointer "$@" \
-		-I"$root/src" -I"$includes" $("${PKG_CONFIG:-pkg-config}" --cflags libcurl libcrypto) \
+		-I"$root/src" -I"$includes" $("${PKG_CONFIG:-pkg-config}" --cflags libcurl libcrypto libmicrohttpd) \
 		-c "$source" -o "$object"
 	objects="$objects $object"
 done

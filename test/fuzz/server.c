@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "core/shared.h"
+#include "core/state.h"
 
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -292,6 +293,12 @@ Size
 mul_size(Size a, Size b)
 {
 	return a * b;
+}
+
+bool
+mv_state_has_room(StringInfo out, Size more)
+{
+	return true;
 }
 
 bool

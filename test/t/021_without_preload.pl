@@ -84,8 +84,10 @@ my %arguments = (
 	create_webhook          => "'$user', 'https://example.com/', '{track.*}'",
 	delete_webhook          => $id{webhook},
 	disable_webhook         => $id{webhook},
+	configure_provider      => q{'p', 'https://p.example.com', '{"token": "t"}'},
 	emit_event              => qq{'$user', 'payment.failed', '{}', 'key'},
 	enable_webhook          => $id{webhook},
+	generate                => "'$user', 'a waltz'",
 	explain_event           => $id{event},
 	expose_to               => q{'service'},
 	poll_events             => "'$user'",
@@ -114,6 +116,7 @@ my %arguments = (
 	usage_top               => "'$user', '2020-01-01', '2020-01-02'",
 	verify_api_key          => q{'x'},
 	verify_request_signature => q{'s', 'x', 'GET', '/', 1, ''},
+	verify_signed_request   => q{'s', 'x', 'GET', '/', 1, ''},
 	verify_webhook          => qq{$secret, '{}', 'body'},
 	webhook_stats           => $id{webhook});
 
@@ -154,7 +157,7 @@ foreach my $function (@functions)
 		"$function->{signature}: " . ($refused ? 'says what to set' : 'is the same without'))
 	  or diag("with the library: $loaded\nwithout: $alone");
 }
-is("@refused", '_gateway_status _generation_worker _usage_status _worker_status advance_clock flush_usage health metrics poll_events pre_request rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature', 'only what needs shared memory refuses');
+is("@refused", '_gateway_status _generation_worker _usage_status _worker_status advance_clock flush_usage health metrics poll_events pre_request rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature verify_signed_request', 'only what needs shared memory refuses');
 
 foreach my $view (map { $_->{name} } sql_rows($without, q{select oid::regclass::text as name from pg_class where relnamespace = 'musicverse'::regnamespace and relkind in ('v', 'r', 'p') order by 1}))
 {

@@ -24,6 +24,14 @@ wait_for_sql($node, q(select count(*) from musicverse.webhook_deliveries where s
 sql($node, q(select musicverse._create_leaves(d::date) from generate_series(now() at time zone 'UTC' + interval '5 days',
 	now() at time zone 'UTC' + interval '6 days', interval '1 day') d));
 
+# a key, a scope of the host's, and usage that is past what is kept, as in a dump that is restored long after
+sql($node, sprintf q{
+	select musicverse.create_api_key(%1$s, 'dumped', '{generate}');
+	insert into musicverse.scopes values ('host:own', 'x');
+	select musicverse._add_usage(array[row(at, %1$s, null, 'GET /x', 2, 7, 0, 0, 0, 1, 2, 3, array_fill(1::bigint, '{64}'))::musicverse.api_usage])
+	  from unnest(array[date_trunc('minute', now() - interval '30 days'), date_trunc('minute', now() - interval '400 days')]) at;
+	insert into musicverse.quota_usage values (%1$s, 'day', current_date, 7)}, lit($user));
+
 # what is pending when the copies are taken: failed once, next attempt tomorrow
 $receiver->control('main', { secrets => [ $webhook->{secret} ], mode => 'fail' });
 sql($node, sprintf "insert into musicverse.tracks (user_id, title) select %s, 'pending ' || n from generate_series(1, 5) n", lit($user));
@@ -32,7 +40,7 @@ wait_for_sql($node, 'select count(*) from musicverse.webhook_deliveries where at
 # some copies move their clock, so their deliveries look like those of another day
 $receiver->control('main', { secrets => [ $webhook->{secret} ], mode => 'ok', tolerance => undef });
 
-my @tables = qw(accounts tiers event_types tracks payments subscriptions generation_jobs webhook_endpoints webhook_state
+my @tables = qw(accounts tiers event_types tracks payments subscriptions generation_jobs scopes api_keys api_usage api_usage_hours api_usage_days quota_usage webhook_endpoints webhook_state
   events event_log event_keys deliveries webhook_attempts);
 
 sub contents

@@ -118,6 +118,41 @@ $member->query_safe('reset role; alter role app_member superuser; set role app_m
 is($asked->(), 't', 'a superuser is one');
 $member->quit;
 
+# ---- routes that another session changes --------------------------------
+
+my $kept = session($node);
+my $look = sub { return $kept->query_safe(sprintf q(select status from musicverse.handle_request('POST', '%s', null, null, '{"what": "select 1"}')), $_[0]) };
+is($look->('/t/do'), 200, 'a session knows a route');
+sql($node, q(update musicverse.routes set path = '/t/done' where operation = 't_do'));
+is($look->('/t/do') . $look->('/t/done'), '404200', 'and that it was changed by another');
+sql($node, q(begin; update musicverse.routes set path = '/t/do' where operation = 't_do'; create or replace function musicverse_v1.t_do(what text) returns json language plpgsql as
+	$$ begin execute what; return '{"new": true}'; end $$; commit));
+is($look->('/t/do'), 200, 'as is its function');
+is($kept->query_safe(q(select body from musicverse.handle_request('POST', '/t/do', null, null, '{"what": "select 1"}'))), '{"new": true}', 'which is the new one');
+$kept->quit;
+
+# ---- by the roles of the host -------------------------------------------
+
+sql($node, q(create role app_anon; select musicverse.expose_to('app_service', 'app_user', 'app_anon');
+	create function musicverse_v1.t_me() returns json language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+	begin return json_build_object('user', musicverse.current_user_id(), 'role', current_user); end $$;
+	insert into musicverse.routes (version, method, path, operation, summary) values ('v1', 'GET', '/t/me', 't_me', 'x')));
+foreach my $role (qw(app_service app_user app_anon))
+{
+	my $as = sub {
+		my ($claims, $headers) = @_;
+		return sql($node, sprintf q(begin read only; set local role %s; set local request.jwt.claims = %s;
+			select status || ' ' || coalesce(body::json ->> 'user', '-') from musicverse.handle_request('GET', '/t/me', null, %s, null); commit), $role, lit($claims), lit($headers));
+	};
+	is($as->('', {}), '401 -', "$role: nobody without a key or a token");
+	is($as->(json({ sub => user(7) }), {}), '200 ' . user(7), "$role: the user of the token");
+	is($as->(json({ sub => user(7) }), { 'X-API-Key' => $key }), "200 $user", "$role: the user of the key before that of the token");
+}
+is(sql($node, sprintf q(begin; set local role app_anon; select status from musicverse.handle_request('POST', '/t/make', null, %s, '{"title": "anon"}'); commit),
+	lit({ 'X-API-Key' => $key, 'Idempotency-Key' => 'anon' })), '201', 'a role that may write nothing lets the operation write, and its answer be kept');
+is(sql($node, q(select count(*) from musicverse.idempotency_keys where key = 'anon')), '1', 'which it is');
+is(sql_error($node, 'set role app_user; select * from musicverse.idempotency_keys')->{sqlstate}, '42501', 'and which it cannot see');
+
 # ---- settings -----------------------------------------------------------
 
 is(call('OPTIONS', '/t/do', { Origin => 'https://app.example', 'Access-Control-Request-Method' => 'POST' })->{headers}{'Access-Control-Allow-Origin'}, undef,
@@ -168,7 +203,7 @@ is($signed->('/t/do', $key, $now - 3), 200, 'and takes those');
 # ---- usage --------------------------------------------------------------
 
 sql($node, 'select musicverse.flush_usage()');
-is(sql($node, q(select string_agg(distinct operation, ',' order by operation) from musicverse.api_usage)), 'none,t_do,t_make', 'calls are counted by operation');
+is(sql($node, q(select string_agg(distinct operation, ',' order by operation) from musicverse.api_usage)), 'none,t_do,t_make,t_me', 'calls are counted by operation');
 cmp_ok(sql($node, sprintf q(select sum(calls) from musicverse.api_usage where operation = 't_make' and user_id = %s), lit($user)), '>=', 201, 'and user');
 
 done_testing();

@@ -10,8 +10,7 @@ my $get  = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n";
 my $node = new_cluster('main',
 	-extension                         => 0,
 	'musicverse.gateway_listen'        => '127.0.0.1:0, [::1]:0',
-	'musicverse.gateway_access_log'    => 'on',
-	'musicverse.gateway_keepalive_timeout' => '60s');
+	'musicverse.gateway_access_log'    => 'on');
 sql($node, 'create extension musicverse');
 
 sub set
@@ -171,7 +170,7 @@ is(sql($node, q{select bool_and(requests < 1000) from musicverse.gateway_status}
 
 SKIP:
 {
-	skip 'operations cannot be called yet', 5 unless dispatcher_is_there($node, $port);
+	skip 'operations cannot be called yet', 6 unless dispatcher_is_there($node, $port);
 	my $slow = sub { my ($ms) = @_; return "GET /api/v1/gateway-test?ms=$ms HTTP/1.1\r\nHost: a\r\n\r\n"; };
 	set(gateway_workers => 1, gateway_statement_timeout => '500ms');
 	wait_workers(1);
@@ -186,14 +185,21 @@ SKIP:
 	send_bytes($socket, $slow->(1500));
 	my $serving = "select pid from pg_stat_activity where backend_type = 'musicverse gateway worker' and state = 'active' and query = 'GET /api/v1/gateway-test'";
 	wait_for(sub { sql($node, $serving) }, 10, 'the request to run');
-	sql($node, "select pg_terminate_backend(($serving))");
+	my $runs = sql($node, $serving);
+	sql($node, "select pg_terminate_backend($runs)");
 	is(read_answer($socket)->{status}, 200, 'a query that runs when its worker is told to stop is finished');
-	wait_for(sub { ask($port, $get)->{status} == 200 }, 30, 'the gateway');
+	wait_for_sql($node, "select count(*) from musicverse.gateway_status where state = 'listening' and pid <> $runs", '1', 30, 'the next worker');
 	$socket = dial($port);
 	send_bytes($socket, $slow->(8000));
 	wait_for(sub { sql($node, $serving) }, 10, 'the request to run');
 	sql($node, "select pg_cancel_backend(($serving))");
 	is(read_answer($socket)->{status}, 503, 'one that is cancelled is answered');
+	$socket = dial($port);
+	send_bytes($socket, $slow->(9000));
+	$runs = wait_for(sub { sql($node, $serving) }, 10, 'the request to run');
+	sql($node, "select pg_terminate_backend($runs)");
+	wait_for_sql($node, "select count(*) from musicverse.gateway_status where state = 'listening' and pid <> $runs", '1', 30, 'the next worker');
+	is(read_answer($socket)->{status}, 0, 'one that takes longer than its worker may is ended with it');
 }
 
 # ---- the end

@@ -6,7 +6,7 @@ my $node  = new_cluster('main', 'musicverse.generation_timeout' => '7d');
 my $first = MusicVerse::Provider->start;
 
 sub advance { sql($node, "select musicverse.advance_clock('$_[0]')"); }
-sub all_done { wait_for(sub { advance($_[0] // '2 seconds'); sql($node, q{select count(*) from musicverse.generation_jobs where status in ('queued', 'started')}) == 0 }, 30, 'all jobs'); }
+sub all_done { my ($step) = @_; wait_for(sub { advance($step // '2 seconds'); sql($node, q{select count(*) from musicverse.generation_jobs where status in ('queued', 'started')}) == 0 }, 30, 'all jobs'); }
 
 # ---- users take turns
 
@@ -109,6 +109,11 @@ my $unpaid = sql($node, sprintf q{select musicverse.generate('%s', 'x', 'Waltz',
 wait_for(sub { $second->log($unpaid, 'POST') >= 1 }, 30, 'the other provider');
 pass('one that wants to be paid is left at once');
 wait_job($node, $unpaid, 'failed');
+my $locked = sql($node, sprintf q{select musicverse.generate('%s', 'x', 'Waltz', params => %s)}, user(1), lit({ submit => [ ({ http => 401, begun => \0 }) x 12, {} ] }));
+wait_for(sub { advance('5 seconds'); sql($node, "select string_agg(state, ' ') from musicverse.provider_status") =~ /failing/ }, 30, 'a breaker');
+is(job_row($node, $locked)->{status}, 'queued', 'where credentials are refused a job waits');
+all_done('20 seconds');
+is(job_row($node, $locked)->{status}, 'completed', 'until somebody mends them');
 
 $first->configure($node, 'first', failover => \0, priority => 5);
 my $stays = sql($node, sprintf q{select musicverse.generate('%s', 'x', 'Waltz', params => %s)}, user(1), lit({ submit => [ ({ http => 503, begun => \0 }) x 6, {} ] }));
