@@ -26,9 +26,13 @@ select 'v1', s.name, s.schema::json, true from (values
         "detail": {"type": "string", "description": "What is wrong with this very request"},
         "instance": {"type": "string", "description": "This very request"},
         "hint": {"type": "string", "description": "What to do about it"},
-        "errors": {"type": "array", "items": {"type": "object"}, "description": "By member of the body or parameter"},
+        "request_id": {"type": "string", "description": "Name it when you ask for help"},
+        "errors": {"type": "array", "description": "By member of the body or parameter", "items": {"type": "object", "required": ["message"], "properties": {
+            "field": {"type": "string", "description": "JSON Pointer into the body"}, "parameter": {"type": "string"}, "message": {"type": "string"}}}},
         "violated-policies": {"type": "array", "items": {"type": "string"}, "description": "With 429: which limits were reached"}},
-    "examples": [{"type": "about:blank", "title": "Not Found", "status": 404, "detail": "track 0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11 does not exist"}]}'),
+    "examples": [{"type": "/problems/not-found", "title": "Not found", "status": 404,
+        "detail": "Track 0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11 does not exist.", "instance": "/api/v1/tracks/0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11",
+        "request_id": "019cd1f0-7b19-7d21-b2c0-2f6a7c1e9d05"}]}'),
 ('Track', '{
     "type": "object", "description": "A piece of music",
     "required": ["id", "title", "style", "prompt", "duration", "audio_url", "cover_url", "metadata", "isrc", "created_at", "updated_at"],
