@@ -3,8 +3,8 @@ set client_min_messages = warning;
 create extension if not exists musicverse;
 set search_path = musicverse, public;
 \set SHOW_CONTEXT never
-\set u '00000000-0000-4000-8000-0000000000e1'
-\set v '00000000-0000-4000-8000-0000000000e2'
+\set u '00000000-0000-4000-8000-0000000001e1'
+\set v '00000000-0000-4000-8000-0000000001e2'
 \pset format unaligned
 \pset tuples_only on
 
@@ -116,7 +116,7 @@ select pg_temp.call('GET', '/t/who', :'k', null, jsonb_build_object('X-API-Key',
 select pg_temp.call('GET', '/t/who', null, null, jsonb_build_object('X-API-Key', jsonb_build_array(:'k', :'other')));
 select pg_temp.call('GET', '/t/list', null, null, '{"Authorization": "Basic eDp5"}');
 begin;
-set local request.jwt.claims = '{"sub": "00000000-0000-4000-8000-0000000000e2"}';
+set local request.jwt.claims = '{"sub": "00000000-0000-4000-8000-0000000001e2"}';
 select pg_temp.call('GET', '/t/who');
 select pg_temp.call('GET', '/t/who', :'k');
 select current_user_id();
