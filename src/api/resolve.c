@@ -6,6 +6,7 @@
 
 #include "access/htup_details.h"
 #include "api/call.h"
+#include "api/invoke.h"
 #include "api/route.h"
 #include "api/route_int.h"
 #include "catalog/namespace.h"
@@ -161,6 +162,8 @@ mv_route_resolve(MvRoutes *routes, MvRoute *route, const char **why)
 		route->returns = form->prorettype;
 		route->read_only = form->provolatile != PROVOLATILE_VOLATILE;
 		result = take_arguments(routes, route, tuple, why);
+		if (result)
+			mv_prepare_invoke(routes->context, route, tuple);
 	}
 	ReleaseCatCacheList(list);
 	route->is_resolved = result;
