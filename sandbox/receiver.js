@@ -20,6 +20,7 @@ const https = require('node:https');
 const http2 = require('node:http2');
 const { performance } = require('node:perf_hooks');
 const { misbehave, MODES, PLAIN } = require('./misbehave.js');
+const { parseOptions, sendJson, prepare, listen, announce } = require('./serve.js');
 
 const RING_ENTRIES = 10000;
 const RING_BYTES = 64 * 1024 * 1024;
@@ -33,31 +34,11 @@ const OPTIONS = {
 	'--cert': 'text', '--key': 'text', '--client-ca': 'text', '--log': 'text', '--quiet': 'flag',
 };
 
-function parseOptions(argv) {
-	const options = { port: 0, host: '127.0.0.1', 'https-port': 0 };
-	for (let i = 0; i < argv.length; i++) {
-		const [name, inline] = argv[i].split(/=(.*)/s);
-		const kind = OPTIONS[name];
-		if (!kind) usage(`unknown option ${name}`);
-		if (kind === 'flag') {
-			options[name.slice(2)] = true;
-			continue;
-		}
-		const value = inline ?? argv[++i];
-		if (value === undefined) usage(`${name} needs a value`);
-		options[name.slice(2)] = kind === 'number' ? Number(value) : value;
-		if (kind === 'number' && !Number.isInteger(Number(value))) usage(`${name} needs a number, not "${value}"`);
-	}
-	if (options.https && !(options.cert && options.key)) usage('--https needs --cert and --key');
-	return options;
-}
-
-function usage(problem) {
-	process.stderr.write(`receiver: ${problem}\n` +
-		'usage: receiver.js [--host ADDRESS] [--port N] [--https [--https-port N] --cert PEM --key PEM\n' +
-		'                   [--client-ca PEM] [--http2]] [--log FILE] [--quiet]\n');
-	process.exit(2);
-}
+const USAGE = {
+	name: 'receiver',
+	text: 'usage: receiver.js [--host ADDRESS] [--port N] [--https [--https-port N] --cert PEM --key PEM\n' +
+		'                   [--client-ca PEM] [--http2]] [--log FILE] [--quiet]\n',
+};
 
 /* ---- the clock ---- */
 
@@ -306,12 +287,6 @@ function wait(endpoint, query, res) {
 
 /* ---- control ---- */
 
-function sendJson(res, status, value) {
-	const text = JSON.stringify(value) + '\n';
-	res.writeHead(status, { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) });
-	res.end(text);
-}
-
 function requests(endpoint, query, res) {
 	const after = Number(query.get('after') ?? 0);
 	const limit = Number(query.get('limit') ?? 1000);
@@ -362,34 +337,14 @@ function route(req, res) {
 
 /* ---- start ---- */
 
-const options = parseOptions(process.argv.slice(2));
+const { options, refuse } = parseOptions(OPTIONS, { port: 0, host: '127.0.0.1', 'https-port': 0 }, process.argv.slice(2), USAGE);
+if (options.https && !(options.cert && options.key)) refuse('--https needs --cert and --key');
 const log = options.log ? fs.createWriteStream(options.log, { flags: 'a' }) : null;
-
-function prepare(server) {
-	server.keepAliveTimeout = 3600000;
-	server.headersTimeout = 0;
-	server.requestTimeout = 0;
-	server.maxRequestsPerSocket = 0;
-	server.on('clientError', (error, socket) => {
-		if (!options.quiet && error.code !== 'ECONNRESET') process.stderr.write(`receiver: bad request: ${error.message}\n`);
-		socket.destroy();
-	});
-	server.on('tlsClientError', (error) => {
-		if (!options.quiet) process.stderr.write(`receiver: TLS: ${error.message}\n`);
-	});
-	return server;
-}
-
-function listen(server, port) {
-	return new Promise((resolve, reject) => {
-		server.once('error', reject);
-		server.listen({ port, host: options.host, backlog: 4096 }, () => resolve(server.address().port));
-	});
-}
 
 async function main() {
 	calibrateClock();
-	const ready = { host: options.host, port: await listen(prepare(http.createServer(route)), options.port) };
+	const open = (server, port) => listen(prepare(server, 'receiver', options.quiet), port, options.host);
+	const ready = { host: options.host, port: await open(http.createServer(route), options.port) };
 	if (options.https) {
 		const tls = { cert: fs.readFileSync(options.cert), key: fs.readFileSync(options.key) };
 		if (options['client-ca'])
@@ -398,10 +353,9 @@ async function main() {
 			? http2.createSecureServer({ ...tls, allowHTTP1: true }, route)
 			: https.createServer(tls, route);
 		server.on('session', (session) => session.on('error', () => {}));
-		ready.https_port = await listen(prepare(server), options['https-port']);
+		ready.https_port = await open(server, options['https-port']);
 	}
-	ready.pid = process.pid;
-	process.stdout.write(JSON.stringify(ready) + '\n');
+	announce(ready);
 }
 
 function stop() {
@@ -411,7 +365,6 @@ function stop() {
 
 process.on('SIGTERM', stop);
 process.on('SIGINT', stop);
-process.stdout.on('error', () => {});
 main().catch((error) => {
 	process.stderr.write(`receiver: ${error.message}\n`);
 	process.exit(1);

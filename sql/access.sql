@@ -132,7 +132,7 @@ select create_webhook(:'a', 'https://hooks.example.com/c', '{*}');
 \set VERBOSITY default
 reset role;
 
--- anybody: the catalogues
+-- anybody: the catalogues, and nothing of any user
 set role regress_musicverse_anon;
 select count(*) > 0 as types from event_types;
 select count(*) >= 3 as tiers from tiers;

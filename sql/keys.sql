@@ -41,7 +41,7 @@ end
 $$;
 select count(*) filter (where key ~ '^mvai_[0-9A-Za-z]{38}$') as formed,
        count(*) filter (where substr(key, 38) = pg_temp.base62(pg_temp.crc32(convert_to(substr(key, 6, 32), 'UTF8')))) as summed,
-       count(*) filter (where key_hash = encode(sha256(convert_to(key, 'UTF8')), 'hex') and key_hash = _api_key_hash(key)) as hashed,
+       count(*) filter (where key_hash = encode(sha256(convert_to(key, 'UTF8')), 'hex') and key_hash = _hash_of_key(key)) as hashed,
        count(distinct substr(key, 6, 32)) as different
   from pg_temp.some_keys(200) n;
 -- every character of the alphabet comes up, about as often as any other
@@ -49,7 +49,7 @@ select count(*) as characters, min(n) > 120 as often, max(n) < 310 as evenly
   from (select c, count(*) as n from pg_temp.some_keys(400) n, regexp_split_to_table(substr(key, 6, 32), '') c group by c) s;
 select pg_temp.crc32('123456789') = x'cbf43926'::bigint as "the usual check value";
 -- a checksum with leading zeros
-select 'mvai_' || r || pg_temp.base62(pg_temp.crc32(convert_to(r, 'UTF8'))) as key, _api_key_hash('mvai_' || r || pg_temp.base62(pg_temp.crc32(convert_to(r, 'UTF8')))) is not null as formed
+select 'mvai_' || r || pg_temp.base62(pg_temp.crc32(convert_to(r, 'UTF8'))) as key, _hash_of_key('mvai_' || r || pg_temp.base62(pg_temp.crc32(convert_to(r, 'UTF8')))) is not null as formed
   from (select lpad(i::text, 32, '0') as r from generate_series(1, 2000) i) s
  where pg_temp.base62(pg_temp.crc32(convert_to(r, 'UTF8'))) like '00%' order by 1 limit 2;
 

@@ -20,6 +20,10 @@ select * from take_tokens('d', 0, 5, 1);
 select rate, count(*) filter (where t.allowed) as admitted
   from unnest('{0.003,0.0000001,0.0015,0.007}'::numeric[]) rate, generate_series(1, 20) i, take_tokens(left('fractions ' || rate, 99 + i), 1, 7, rate) t
  group by rate order by rate;
+-- and told as many, also by rates that nobody can tell from the next
+select rate, remaining from unnest('{0.003,0.0000001,0.0015,0.007,1,3,999999999}'::numeric[]) rate, take_tokens('told ' || rate, 1, 7, rate) order by rate;
+select remaining from take_tokens('fast', 0, 5, 1e18);
+select remaining from take_tokens('faster', 5, 5, 1e300);
 -- time passes, the clock may be set back
 select advance_clock('1000 s') is not null as later;
 select allowed, remaining from take_tokens('a', 0, 5, 0.001);
@@ -38,6 +42,10 @@ select allowed from take_tokens('e', 900, 1000, 0.01);
 select allowed, round(retry_after, -1) as retry_after from take_tokens('e', 1, 10, 0.01);
 select advance_clock('200 s') is not null as later;
 select allowed, remaining from take_tokens('e', 1, 10, 0.01);
+-- ... but not by a look
+select allowed, remaining from take_tokens('looked at', 900, 1000, 0.01);
+select allowed, remaining from take_tokens('looked at', 0, 10, 0.01);
+select allowed, remaining from take_tokens('looked at', 0, 1000, 0.01);
 -- names of any kind are names
 select remaining from take_tokens('', 1, 5, 0.001);
 select remaining from take_tokens(repeat('x', 1000000), 1, 5, 0.001);

@@ -52,7 +52,7 @@ select pg_temp.verify(:now - 8, method => E'POST\n/a', path => ' '), pg_temp.ver
 select verify_request_signature('s', null, 'GET', '/', 1, ''), verify_request_signature('s', 'x', null, '/', 1, ''), verify_request_signature('s', 'x', 'GET', null, 1, ''), verify_request_signature('s', 'x', 'GET', '/', null, '');
 
 -- ... and so are those of before its start, though young enough
-select pg_temp.verify(:now - 1200, tolerance => '1 hour');
+select pg_temp.verify(:now - 3500, tolerance => '1 hour');
 
 -- refused
 select request_signature(null, 'GET', '/', 1, '');
@@ -71,6 +71,13 @@ select pg_temp.verify(:now, tolerance => '61 minutes');
 select pg_temp.verify(:now, tolerance => '1 day');
 select pg_temp.verify(:now, tolerance => null);
 
+-- a clock that is set back makes none good again, and neither does a larger tolerance
+select pg_temp.verify(:now - 30, tolerance => '1 minute') as good;
+select advance_clock('1 hour') \g /dev/null
+select pg_temp.verify(:now - 30) as "an hour later";
+select advance_clock('-1 hour') \g /dev/null
+select pg_temp.verify(:now - 30) as "and an hour before", pg_temp.verify(:now - 30, tolerance => '1 hour') as "with a larger tolerance";
+
 -- a key that wants signed calls
 select key as key from create_api_key('00000000-0000-4000-8000-0000000000d8', 'signing', require_signature => true) \gset
 select allowed, status, reason from verify_api_key(:'key');
@@ -78,6 +85,25 @@ select allowed, status, reason from verify_api_key(:'key', is_signed =>
        verify_request_signature(:'key', request_signature(:'key', 'GET', '/x', :now, ''), 'GET', '/x', :now, ''));
 select allowed, status, reason from verify_api_key(:'key', is_signed =>
        verify_request_signature(:'key', request_signature(:'key', 'GET', '/x', :now, ''), 'GET', '/x', :now, ''));
+-- the key, its signature and its limits in one: the key is judged first, so that a made-up one uses no memory
+select allowed, status, reason, key_id is not null as known
+  from verify_signed_request(:'key', request_signature(:'key', 'GET', '/y', :now, null), 'GET', '/y', :now, null, 'tracks:read');
+select allowed, status, reason
+  from verify_signed_request(:'key', request_signature(:'key', 'GET', '/y', :now, null), 'GET', '/y', :now, null, 'tracks:read');
+select what, allowed, status, reason
+  from (values ('another body', request_signature(:'key', 'GET', '/z', :now, 'x'), 'GET', '/z', :now, 'y'), ('none', null, 'GET', '/z', null, null),
+               ('no moment', request_signature(:'key', 'GET', '/z', :now, 'x'), 'GET', '/z', null, 'x'), ('no signature', null, 'GET', '/z', :now, 'x'),
+               ('nothing', 'x', null, null, :now, null), ('the right one', request_signature(:'key', 'GET', '/z', :now, 'x'), 'GET', '/z', :now, 'x')) c (what, s, m, p, t, b),
+       verify_signed_request(:'key', s, m, p, t, b) v;
+select n.key as made_up from _new_api_key() n \gset
+select request_signature(:'made_up', 'GET', '/', :now, '') as by_made_up \gset
+select status, reason from verify_signed_request(:'made_up', :'by_made_up', 'GET', '/', :now, '');
+select verify_request_signature(:'made_up', :'by_made_up', 'GET', '/', :now, '') as "not used up by that";
+select status, reason from verify_signed_request('x', 'x', 'GET', '/', :now, ''), verify_signed_request(null, null, null, null, null, null) v (a, b, c);
+-- a key that needs none: a signature that is there must be good all the same
+update api_keys set require_signature = false where user_id = '00000000-0000-4000-8000-0000000000d8';
+select v.status, v.reason, w.status, w.reason from verify_signed_request(:'key', null, 'GET', '/z', null, null) v, verify_signed_request(:'key', 'v1=00', 'GET', '/z', :now, null) w;
+select verify_signed_request(:'key', null, 'GET', '/z', null, null, cost => -1);
 delete from accounts where user_id = '00000000-0000-4000-8000-0000000000d8';
 select advance_clock('-10 minutes') \g /dev/null
 drop extension pgcrypto;

@@ -60,6 +60,12 @@ select right(name, 2) as key, calls from usage_top(:'u', '2025-12-31', '2026-01-
 select name, calls from usage_top(null, '2025-12-01', '2026-03-01', 'operation', 1);
 select name, calls from usage_top(null, '2026-01-01 00:00Z', '2026-01-01 00:01Z');
 
+-- no sum is too large to be added to
+select _add_usage(array[row('2026-01-01 00:02Z', :'u', null, 'large', 2, 1, 0, 0, 0, 9223372036854775807, 9223372036854775807, 9223372036854775807, null)::api_usage])
+  from generate_series(1, 3);
+select calls, bytes_in > 4611686018427387904 as "in", bytes_out > 4611686018427387904 as out, duration_us > 4611686018427387904 as duration
+  from api_usage where operation = 'large';
+select calls, bytes_in > 4611686018427387904 as "in" from usage_top(:'u', '2026-01-01', '2026-01-02', 'operation', 9) where name = 'large';
 -- percentiles are within a bucket of the true ones
 with data as (select exp(i / 800.0) as ms from generate_series(1, 8000) i),
      told as (select f, usage_percentile(pg_temp.took((select array_agg(1) from data), (select array_agg(ms) from data)), f) as ms
@@ -91,6 +97,8 @@ select record_usage(:'u', null, 'x', null);
 select record_usage(:'u', null, 'x', 99);
 select record_usage(:'u', null, 'x', 600);
 select record_usage(:'u', null, 'x', 200, '-1 ms');
+select record_usage(:'u', null, 'x', 200, '-178000000 years');
+select record_usage(:'u', null, 'x', 200, '178000000 years');
 select record_usage(:'u', null, 'x', 200, '1 ms', -1);
 select record_usage(:'u', null, 'x', 200, '1 ms', 0, -1);
 select flush_usage();
@@ -123,6 +131,15 @@ select allowed, reason, policy from verify_api_key(:'w_key', cost => 2);
 select advance_clock('1 minute') is not null as refilled;
 select allowed, reason, policy from verify_api_key(:'w_key', cost => 2);
 select allowed, policy, remaining from verify_api_key(:'w_key', cost => 1);
+-- set back by more than a day: what was counted stays counted, in the day of now
+select advance_clock('400 days') \g /dev/null
+select allowed, policy, remaining from verify_api_key(:'w_key', cost => 2);
+select advance_clock('-400 days') \g /dev/null
+-- (and the bucket, whose clock steps in tests only, is refilled from now on)
+select allowed, policy from verify_api_key(:'w_key');
+select period, used, resets_at - _now() <= case period when 'day' then interval '1 day' else '31 days' end as soon from quota_status(:'v');
+select advance_clock('1 day') \g /dev/null
+select period, used from quota_status(:'v') where period = 'day';
 -- the month ends later than any of its days
 select advance_clock(date_trunc('month', _now()) + '1 month' - _now()) is not null as next_month;
 select allowed, policy, "limit", remaining from verify_api_key(:'w_key', cost => 5);

@@ -17,9 +17,11 @@
 #include "core/guard.h"
 #include "core/installation.h"
 #include "core/launcher.h"
+#include "core/proxies.h"
 #include "core/seal.h"
 #include "core/shared.h"
 #include "core/transfer.h"
+#include "generation/generation.h"
 #include "keys/keys.h"
 #include "webhooks/event.h"
 #include "webhooks/worker.h"
@@ -36,6 +38,7 @@ _PG_init(void)
 	mv_installation_init();
 	mv_seal_init();
 	mv_guard_init();
+	mv_proxies_init();
 	mv_transfer_init();
 	mv_launcher_init();
 
@@ -43,6 +46,7 @@ _PG_init(void)
 
 	mv_event_init();
 	mv_worker_init();
+	mv_generation_init();
 
 	mv_api_init();
 

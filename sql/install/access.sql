@@ -43,18 +43,18 @@ begin
         execute format('alter table %I enable row level security', name);
     end loop;
 
-    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
+    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
         execute format('create policy own_rows on %I for select
             using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
     end loop;
-    foreach name in array '{tiers,event_types,scopes,routes}'::text[] loop
+    foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
-    foreach name in array '{exposed_roles,installation,worker_marks}'::text[] loop
+    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
-    foreach name in array '{tiers,scopes,routes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+    foreach name in array '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
         execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
         execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
         execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
@@ -65,88 +65,108 @@ $$;
 create policy own_rows on webhook_state for select
     using ((select caller_is_service()) or exists (select from webhook_endpoints w where w.id = webhook_id));
 
--- What the kinds of roles get: a service role gets all three lists, an
--- authenticated one the lower two, an anonymous one the last. A function
--- stands for all that bear its name.
+-- What the kinds of roles get: a service role gets all three lists, the others
+-- the lower two. A function stands for all that bear its name, or begin with what
+-- is before an asterisk.
+--
+-- An anonymous role gets what an authenticated one has, as that is whom
+-- PostgREST lets in for a caller by API key, which is no token. Without a
+-- caller row-level security shows it nothing of any user, and the functions
+-- refuse to act for one.
 create function _exposed(kind text, out readable text[], out writable text[], out callable text[]) returns record
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
-        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status}'::text[]
-        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries}'
-        when 'anon' then '{tiers,event_types,scopes,routes}' end,
+        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes}'::text[]
+        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys}'
+        when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas}' end,
     case kind
-        when 'service' then '{tiers,scopes,routes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        when 'service' then '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
         else '{}' end,
     case kind
         when 'service' then
             '{set_tier,record_payment,record_subscription,register_event_type,row_schema,emit_event,emit_row_event,emit_state_event,
               ensure_account,touch_updated_at,sign_webhook,verify_webhook,sending_status,address_refusal,_worker_status,
-              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status,record_usage,flush_usage,_usage_status,verify_request_signature,
-              _gateway_status,metrics,health}'::text[]
+              verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status,record_usage,flush_usage,_usage_status,
+              verify_request_signature,verify_signed_request,
+              _gateway_status,metrics,health,
+              configure_provider,set_provider_active,remove_provider,_generation_worker,_provider_config,_provider_defaults}'::text[]
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
-              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top}'
-        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature}' end
+              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,
+              _caller_key_id,_check_delegation,_absent,_present}'
+        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,pre_request,handle_request,
+              openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
+
+create function _grant_kind(role regrole, kind text) returns void
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    kinds constant text[] := case kind
+        when 'service' then '{service,authenticated,anon}'::text[]
+        when 'authenticated' then '{authenticated,anon}'
+        when 'anon' then '{authenticated,anon}' end;
+    relation name;
+    routine regprocedure;
+    hidden constant name[] := '{secret,previous_secret,client_key,key_hash,credentials}';
+begin
+    execute format('grant usage on schema musicverse, musicverse_v1, musicverse_v2 to %s', role);
+    execute format('grant execute on all functions in schema musicverse_v1, musicverse_v2 to %s', role);
+    for relation in
+        select c.relname from pg_class c
+         where c.relnamespace = 'musicverse'::regnamespace
+           and c.relname = any (select unnest((_exposed(k)).readable) from unnest(kinds) k)
+    loop
+        execute format('grant select on %I to %s', relation, role);
+    end loop;
+    for relation in
+        select c.relname from pg_class c
+         where c.relnamespace = 'musicverse'::regnamespace
+           and c.relname = any (select unnest((_exposed(k)).writable) from unnest(kinds) k)
+    loop
+        execute format('grant insert, update, delete on %I to %s', relation, role);
+    end loop;
+    for routine in
+        select p.oid from pg_proc p
+         where p.pronamespace = 'musicverse'::regnamespace
+           and exists (select from unnest(kinds) k, unnest((_exposed(k)).callable) c where p.proname like replace(replace(c, '_', '\_'), '*', '%'))
+    loop
+        execute format('grant execute on function %s to %s', routine, role);
+    end loop;
+    if 'authenticated' = any (kinds) then
+        foreach relation in array case kind when 'service' then '{webhook_endpoints,api_keys,providers}' else '{webhook_endpoints,api_keys}' end::name[] loop
+            execute format('grant select (%s) on %I to %s',
+                (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
+                  where a.attrelid = relation::regclass and a.attnum > 0 and not a.attisdropped
+                    and a.attname <> all (hidden)), relation, role);
+        end loop;
+    end if;
+end
+$$;
+comment on function _grant_kind(regrole, text) is 'Grants a role what its kind gets';
 
 create function expose_to(service regrole, authenticated regrole default null, anon regrole default null) returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     granted record;
-    relation name;
-    routine regprocedure;
-    hidden constant name[] := '{secret,previous_secret,client_key,key_hash}';
 begin
     if service = authenticated or service = anon or authenticated = anon then
         raise exception 'a role can be exposed to as one kind only' using errcode = '22023';
     end if;
     for granted in
-        select r.rolname, v.role::text as role, v.kind, v.kinds, v.kind = 'service' as is_service
-          from (values (service, 'service', '{service,authenticated,anon}'::text[]),
-                       (authenticated, 'authenticated', '{authenticated,anon}'),
-                       (anon, 'anon', '{anon}')) v (role, kind, kinds)
+        select r.rolname, v.role::text as role, v.kind
+          from (values (service, 'service'), (authenticated, 'authenticated'), (anon, 'anon')) v (role, kind)
           join pg_roles r on r.oid = v.role
     loop
         -- A role that changes its kind loses what it had.
         if exists (select from exposed_roles e where e.role_name = granted.rolname and e.kind <> granted.kind) then
             execute format('revoke all on all tables in schema musicverse from %s', granted.role);
-            execute format('revoke all on all functions in schema musicverse from %s', granted.role);
+            execute format('revoke all on all functions in schema musicverse, musicverse_v1, musicverse_v2 from %s', granted.role);
         end if;
         insert into exposed_roles as e (role_name, kind) values (granted.rolname, granted.kind)
             on conflict (role_name) do update set kind = excluded.kind where e.kind <> excluded.kind;
-
-        execute format('grant usage on schema musicverse to %s', granted.role);
-        for relation in
-            select c.relname from pg_class c
-             where c.relnamespace = 'musicverse'::regnamespace
-               and c.relname = any (select unnest((_exposed(k)).readable) from unnest(granted.kinds) k)
-        loop
-            execute format('grant select on %I to %s', relation, granted.role);
-        end loop;
-        for relation in
-            select c.relname from pg_class c
-             where c.relnamespace = 'musicverse'::regnamespace
-               and c.relname = any (select unnest((_exposed(k)).writable) from unnest(granted.kinds) k)
-        loop
-            execute format('grant insert, update, delete on %I to %s', relation, granted.role);
-        end loop;
-        for routine in
-            select p.oid from pg_proc p
-             where p.pronamespace = 'musicverse'::regnamespace
-               and p.proname = any (select unnest((_exposed(k)).callable) from unnest(granted.kinds) k)
-        loop
-            execute format('grant execute on function %s to %s', routine, granted.role);
-        end loop;
-        if 'authenticated' = any (granted.kinds) then
-            foreach relation in array '{webhook_endpoints,api_keys}'::name[] loop
-                execute format('grant select (%s) on %I to %s',
-                    (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
-                      where a.attrelid = relation::regclass and a.attnum > 0 and not a.attisdropped
-                        and a.attname <> all (hidden)), relation, granted.role);
-            end loop;
-        end if;
+        perform _grant_kind(granted.role::regrole, granted.kind);
     end loop;
 end
 $$;

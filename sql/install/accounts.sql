@@ -83,6 +83,9 @@ create table exposed_roles (
     kind      text not null check (kind in ('service', 'authenticated', 'anon'))
 );
 comment on table exposed_roles is 'The host''s roles and what expose_to() made of them';
+create trigger invalidate after insert or update or delete or truncate on exposed_roles
+    for each statement execute function _invalidate_relation();
+alter table exposed_roles enable always trigger invalidate;
 
 create function _known_tier(tier text) returns void
 language plpgsql stable security definer set search_path = musicverse, pg_catalog, pg_temp as $$

@@ -48,3 +48,8 @@ comment on column routes.response_schema is 'JSON Schema of the answer that succ
 comment on column routes.is_list is 'Takes limit and cursor, returns data and next_cursor';
 comment on column routes.has_etag is 'Is answered with an ETag and heeds If-None-Match';
 comment on column routes.is_shipped is 'Comes with the extension, so is not part of a dump';
+
+-- ALWAYS, as a subscriber of a replication changes them as well
+create trigger invalidate after insert or update or delete or truncate on routes
+    for each statement execute function _invalidate_relation();
+alter table routes enable always trigger invalidate;

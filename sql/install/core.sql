@@ -64,5 +64,9 @@ create function _wake() returns void
 language c volatile strict as 'MODULE_PATHNAME', 'musicverse_wake';
 comment on function _wake() is 'At the commit of this transaction, wakes the launcher and all workers of this database';
 
+create function _invalidate_relation() returns trigger
+language c as 'MODULE_PATHNAME', 'musicverse_invalidate_relation';
+comment on function _invalidate_relation() is 'Makes all processes forget what they keep of the table when this transaction commits';
+
 insert into installation (id, identity) values (gen_random_uuid(), _identity());
 select _wake();

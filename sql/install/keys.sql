@@ -7,9 +7,9 @@ create function _new_api_key(out key text, out key_hash text) returns record
 language c volatile as 'MODULE_PATHNAME', 'musicverse_new_api_key';
 comment on function _new_api_key() is 'The text of a new key, and its hash';
 
-create function _api_key_hash(key text) returns text
-language c immutable strict parallel safe as 'MODULE_PATHNAME', 'musicverse_api_key_hash';
-comment on function _api_key_hash(text) is 'The hash of a key''s text; NULL for a text that is no key';
+create function _hash_of_key(key text) returns text
+language c immutable strict parallel safe as 'MODULE_PATHNAME', 'musicverse_hash_of_key';
+comment on function _hash_of_key(text) is 'The hash of a key''s text; NULL for a text that is no key';
 
 create function verify_api_key(key text, scope text default null, client_ip inet default null, cost int default 1,
                                is_signed boolean default false,
@@ -19,6 +19,15 @@ create function verify_api_key(key text, scope text default null, client_ip inet
 language c volatile as 'MODULE_PATHNAME', 'musicverse_verify_api_key';
 comment on function verify_api_key(text, text, inet, int, boolean) is
     'The verdict on a call with a key: status 200, 401, 403 or 429, the reason, whose key it is and what is left of the tightest limit (policy). Takes cost tokens; never raises for a bad key';
+
+create function verify_signed_request(key text, signature text, method text, path text, ts bigint, body text,
+                                      scope text default null, client_ip inet default null, cost int default 1,
+                                      out allowed boolean, out status int, out reason text, out key_id uuid, out user_id uuid, out tier text,
+                                      out "limit" int, out remaining int, out retry_after numeric, out policy text,
+                                      out resets_at timestamptz) returns record
+language c volatile as 'MODULE_PATHNAME', 'musicverse_verify_signed_request';
+comment on function verify_signed_request(text, text, text, text, bigint, text, text, inet, int) is
+    'The same for a call whose signature is to be verified, as soon as the key is known to be good. Without signature and ts a call is not signed';
 
 create function _check_key_scopes(scopes text[]) returns text[]
 language plpgsql stable security definer set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -171,7 +180,7 @@ declare
 begin
     update api_keys k
        set revoked_at = _now(), works_until = null, revoked_reason = 'leaked' || coalesce(': ' || left(source, 240), '')
-     where k.key_hash = _api_key_hash(report_leaked_key.key)
+     where k.key_hash = _hash_of_key(report_leaked_key.key)
        and (k.revoked_at is null or k.works_until is not null)
     returning * into leaked;
     if not found then

@@ -119,6 +119,8 @@ declare
     level record;
     since timestamptz;
     last timestamptz;
+    -- two of them can be added: no sum is so large that nothing is written any more
+    most constant bigint := 4611686018427387903;
 begin
     for level in values ('api_usage', 'day', 'minute'), ('api_usage_hours', 'month', 'hour'), ('api_usage_days', 'year', 'day') loop
         select date_trunc(level.column2, min(r.minute)), max(r.minute) into since, last from unnest(rows) r;
@@ -126,16 +128,16 @@ begin
             execute format(
                 'insert into %s as t (%2$I, user_id, key_id, operation, status_class, calls, errors, refused, shadowed, bytes_in, bytes_out, duration_us, histogram)
                  select date_trunc(%2$L, r.minute), r.user_id, r.key_id, r.operation, r.status_class, sum(r.calls), sum(r.errors), sum(r.refused),
-                        sum(r.shadowed), sum(r.bytes_in), sum(r.bytes_out), sum(r.duration_us), _sum_histograms(r.histogram)
+                        sum(r.shadowed), least(sum(r.bytes_in), $4), least(sum(r.bytes_out), $4), least(sum(r.duration_us), $4), _sum_histograms(r.histogram)
                    from unnest($1) r where r.minute >= $2 and r.minute < $3
                   group by 1, 2, 3, 4, 5 order by 2, 1, 3, 4, 5
                  on conflict (user_id, %2$I, key_id, operation, status_class) do update
                     set calls = t.calls + excluded.calls, errors = t.errors + excluded.errors, refused = t.refused + excluded.refused,
-                        shadowed = t.shadowed + excluded.shadowed, bytes_in = t.bytes_in + excluded.bytes_in,
-                        bytes_out = t.bytes_out + excluded.bytes_out, duration_us = t.duration_us + excluded.duration_us,
+                        shadowed = t.shadowed + excluded.shadowed, bytes_in = least(t.bytes_in, $4) + excluded.bytes_in,
+                        bytes_out = least(t.bytes_out, $4) + excluded.bytes_out, duration_us = least(t.duration_us, $4) + excluded.duration_us,
                         histogram = _add_histograms(t.histogram, excluded.histogram)',
                 _usage_leaf(level.column1::name, level.column2, since), level.column3)
-            using rows, since, since + ('1 ' || level.column2)::interval;
+            using rows, since, since + ('1 ' || level.column2)::interval, most;
             since := since + ('1 ' || level.column2)::interval;
         end loop;
     end loop;
@@ -155,7 +157,10 @@ begin
         select * from (values ('api_usage'::name, 'day', minutes, 'YYYYMMDD'), ('api_usage_hours', 'month', hours, 'YYYYMM'),
                               ('api_usage_days', 'year', days, 'YYYY')) v (root, span, keep, pattern)
     loop
-        perform _usage_leaf(level.root, level.span, _now()), _usage_leaf(level.root, level.span, _now() + '1 day');
+        -- not between CREATE EXTENSION and the leaves that a dump brings along
+        if exists (select from api_usage) then
+            perform _usage_leaf(level.root, level.span, _now()), _usage_leaf(level.root, level.span, _now() + '1 day');
+        end if;
         continue when level.keep <= '0';
         begin
             for leaf in
@@ -260,7 +265,7 @@ begin
     return query execute format(
         'with counted as (
             select date_trunc($4, u.%I) as at, sum(u.calls)::bigint as calls, sum(u.errors)::bigint as errors, sum(u.refused)::bigint as refused,
-                   sum(u.shadowed)::bigint as shadowed, sum(u.bytes_in)::bigint as bytes_in, sum(u.bytes_out)::bigint as bytes_out,
+                   sum(u.shadowed)::bigint as shadowed, least(sum(u.bytes_in), 9223372036854775807)::bigint as bytes_in, least(sum(u.bytes_out), 9223372036854775807)::bigint as bytes_out,
                    _sum_histograms(u.histogram) as histogram
               from %I u
              where u.%1$I >= date_trunc($4, $2) and u.%1$I < $3 and ($1 is null or u.user_id = $1)
@@ -291,7 +296,7 @@ begin
     end if;
     perform _usage_span("from", "to");
     return query execute format(
-        'select %s, sum(u.calls)::bigint, sum(u.errors)::bigint, sum(u.refused)::bigint, sum(u.bytes_in)::bigint, sum(u.bytes_out)::bigint,
+        'select %s, sum(u.calls)::bigint, sum(u.errors)::bigint, sum(u.refused)::bigint, least(sum(u.bytes_in), 9223372036854775807)::bigint, least(sum(u.bytes_out), 9223372036854775807)::bigint,
                 usage_percentile(_sum_histograms(u.histogram), 0.95)
            from %I u
           where u.%I >= date_trunc(%L, $2) and u.%3$I < $3 and ($1 is null or u.user_id = $1)

@@ -71,7 +71,7 @@ returns table (shard int, pid int, state text, in_flight int, backlog bigint, wa
 language c volatile strict as 'MODULE_PATHNAME', 'musicverse_worker_status';
 comment on function _worker_status() is 'The delivery workers of this database, from shared memory';
 
-create view worker_status as select * from _worker_status();
+create view worker_status with (security_invoker = true) as select * from _worker_status();
 comment on view worker_status is
     'Per worker: its state, what is in flight, the backlog of unsettled deliveries, and counters since the server started';
 

@@ -9,6 +9,7 @@ language plpgsql stable security definer set search_path = musicverse, pg_catalo
 declare
     databases text := coalesce(current_setting('musicverse.databases', true), 'postgres');
     strangers bigint := (select count(*) from webhook_endpoints w where w.installation_id <> (select i.id from installation i));
+    providers bigint := (select count(*) from providers p where p.installation_id <> (select i.id from installation i));
 begin
     enabled := false;
     if not exists (select from regexp_split_to_table(current_setting('shared_preload_libraries'), '\s*,\s*') l
@@ -27,6 +28,9 @@ begin
         remedy := 'Add it to musicverse.databases and reload the configuration.';
     elsif strangers > 0 then
         reason := format('%s webhooks were restored from another database, and are not sent to', strangers);
+        remedy := 'If the original is gone: select musicverse.enable_sending();';
+    elsif providers > 0 then
+        reason := format('%s providers were restored from another database, and get no jobs', providers);
         remedy := 'If the original is gone: select musicverse.enable_sending();';
     else
         enabled := true;
@@ -47,6 +51,7 @@ begin
          where w.installation_id <> i.id returning w.id)
     insert into webhook_state (webhook_id, low_seq) select b.id, 1 from brought b
         on conflict (webhook_id) do update set low_seq = 1;
+    update providers p set installation_id = i.id from installation i where p.installation_id <> i.id;
     perform _wake();
 end
 $$;
@@ -64,7 +69,8 @@ begin
         select * from (values
             ('webhook_endpoints', 'secret', $c$'webhook:' || id || ':secret'$c$),
             ('webhook_endpoints', 'previous_secret', $c$'webhook:' || id || ':secret'$c$),
-            ('webhook_endpoints', 'client_key', $c$'webhook:' || id || ':client_key'$c$)
+            ('webhook_endpoints', 'client_key', $c$'webhook:' || id || ':client_key'$c$),
+            ('providers', 'credentials', $c$'provider:' || name || ':credentials'$c$)
         ) v (relation, col, context)
     loop
         execute format('update %1$I set %2$I = _reseal(%2$I, %3$s) where %2$I is not null',

@@ -60,6 +60,9 @@ typedef struct MvApiResponse
 	const char *request_id;
 } MvApiResponse;
 
+/* musicverse.max_request_body, in bytes */
+extern int	mv_max_request_body;
+
 /* Settings and callbacks. Called from _PG_init. */
 extern void mv_dispatch_init(void);
 

@@ -54,11 +54,8 @@ int			gateway_connections_per_address = 100;
 char	   *gateway_document_root = NULL;
 bool		gateway_require_https = false;
 int			gateway_access_log = ACCESS_LOG_OFF;
-MvNetworks *gateway_trusted_proxies = NULL;
 MvNetworks *gateway_metrics_allowed = NULL;
-int			mv_max_request_body = 1024 * 1024;
 
-static char *trusted_proxies;
 static char *metrics_allowed;
 
 static volatile sig_atomic_t stop_wanted = false;
@@ -82,21 +79,9 @@ workers_wanted(const MvDatabase *database)
 }
 
 static bool
-check_trusted_proxies(char **newval, void **extra, GucSource source)
-{
-	return mv_networks_check("musicverse.trusted_proxies", *newval, extra);
-}
-
-static void
-assign_trusted_proxies(const char *newval, void *extra)
-{
-	gateway_trusted_proxies = extra;
-}
-
-static bool
 check_metrics_allowed(char **newval, void **extra, GucSource source)
 {
-	return mv_networks_check("musicverse.metrics_allowed", *newval, extra);
+	return mv_check_networks("musicverse.metrics_allowed", *newval, extra);
 }
 
 static void
@@ -127,15 +112,9 @@ define_settings(void)
 	DefineCustomIntVariable("musicverse.gateway_connections_per_address",
 							"Connections that a gateway worker has with one address at most, trusted proxies aside.",
 							"0 = without limit.", &gateway_connections_per_address, 100, 0, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	DefineCustomIntVariable("musicverse.max_request_body", "Size of a request's body at most.",
-							NULL, &mv_max_request_body, 1024 * 1024, 0, 64 * 1024 * 1024, PGC_SIGHUP, GUC_UNIT_BYTE, NULL, NULL, NULL);
 	DefineCustomStringVariable("musicverse.gateway_document_root", "Folder whose files the gateway serves beside the API.",
 							   "An absolute path; empty for none.",
 							   &gateway_document_root, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, gateway_check_document_root, NULL, NULL);
-	DefineCustomStringVariable("musicverse.trusted_proxies",
-							   "Networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.",
-							   "A comma-separated list of CIDRs.", &trusted_proxies, "", PGC_SIGHUP, GUC_LIST_INPUT,
-							   check_trusted_proxies, assign_trusted_proxies, NULL);
 	DefineCustomBoolVariable("musicverse.require_https", "Refuses requests that did not come by https to a trusted proxy.",
 							 NULL, &gateway_require_https, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("musicverse.gateway_access_log", "Which requests the gateway logs: off, errors or on.",

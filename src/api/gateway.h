@@ -10,7 +10,4 @@
 /* Settings, shared memory and the kind of worker. Called from _PG_init. */
 extern void mv_gateway_init(void);
 
-/* musicverse.max_request_body, in bytes: what a request may bring at most */
-extern int	mv_max_request_body;
-
 #endif							/* MV_GATEWAY_H */

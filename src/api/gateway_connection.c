@@ -95,7 +95,7 @@ count_peer(Connection *connection)
 	bool		found;
 	Peer	   *peer;
 
-	if (gateway_connections_per_address == 0 || gateway_in(gateway_trusted_proxies, &connection->peer))
+	if (gateway_connections_per_address == 0 || gateway_in(mv_trusted_proxies, &connection->peer))
 		return true;
 	peer = hash_search(peers, &connection->peer, HASH_ENTER_NULL, &found);
 	if (peer == NULL)

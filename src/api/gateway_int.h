@@ -32,6 +32,7 @@
 #include "api/dispatch.h"
 #include "api/gateway.h"
 #include "core/networks.h"
+#include "core/proxies.h"
 #include "core/shared.h"
 #include "datatype/timestamp.h"
 #include "keys/usage.h"
@@ -132,7 +133,6 @@ extern int	gateway_connections_per_address;
 extern char *gateway_document_root;
 extern bool gateway_require_https;
 extern int	gateway_access_log;
-extern MvNetworks *gateway_trusted_proxies;
 extern MvNetworks *gateway_metrics_allowed;
 
 enum
@@ -249,6 +249,7 @@ extern void gateway_look(void);
 
 extern void gateway_find_client(Request *request);
 extern void gateway_address_text(const Address *address, char *text, size_t room);
+extern void gateway_address_inet(const Address *address, inet *to);
 extern bool gateway_in(const MvNetworks *networks, const Address *address);
 
 /* ---- gateway_own.c ---- */

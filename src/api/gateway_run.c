@@ -103,19 +103,6 @@ recover(const char *request_id)
 	return status;
 }
 
-static const inet *
-as_inet(const Address *address)
-{
-	static inet result;
-
-	memset(&result, 0, sizeof(result));
-	ip_family(&result) = address->family == AF_INET ? PGSQL_AF_INET : PGSQL_AF_INET6;
-	ip_bits(&result) = ip_maxbits(&result);
-	memcpy(ip_addr(&result), address->bytes, ip_addrsize(&result));
-	SET_INET_VARSIZE(&result);
-	return &result;
-}
-
 /* Of what was raised, in static memory: it may be memory that is short. */
 static void
 failed(MvApiResponse *response, int status, const char *id)
@@ -158,6 +145,7 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 	MemoryContext context = gateway.request_context;
 	Connection *connection = request->connection;
 	char		activity[200];
+	inet		client_ip;
 	size_t		len = Min(request->method_len, 32);
 	MvApiRequest asked = {
 		.method = request->method,
@@ -168,10 +156,11 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 		.nheaders = request->nfields,
 		.body = connection->body_len > 0 ? connection->body : "",
 		.body_len = connection->body_len,
-		.client_ip = as_inet(&request->client),
+		.client_ip = &client_ip,
 		.received_us = connection->received_us,
 	};
 
+	gateway_address_inet(&request->client, &client_ip);
 	/* without the query, which may hold secrets */
 	memcpy(activity, request->method, len);
 	activity[len++] = ' ';

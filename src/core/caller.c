@@ -1,13 +1,16 @@
 /*
  * Who calls. PostgREST tells by request.jwt.claims, which its callers can't
- * set; the gateway and pre_request() tell by mv_set_caller().
+ * set; the dispatcher and pre_request() tell by mv_set_caller().
+ *
+ * Locks: AccessShareLock on exposed_roles, when roles have changed.
  */
 #include "postgres.h"
 
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xact.h"
 #include "core/caller.h"
 #include "core/catalog.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -16,14 +19,24 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(musicverse_current_user_id);
+PG_FUNCTION_INFO_V1(musicverse_caller_key_id);
 PG_FUNCTION_INFO_V1(musicverse_caller_is_service);
 PG_FUNCTION_INFO_V1(musicverse_require_user);
 
-static pg_uuid_t caller;
-static LocalTransactionId caller_lxid = InvalidLocalTransactionId;
+static MvCallerState caller;
+
+/* What was found for a role, good while the generation of roles is the same */
+static Oid	judged_role = InvalidOid;
+static bool judged_service;
+static uint64 judged_generation = 0;
 
 static LocalTransactionId
 current_lxid(void)
@@ -36,15 +49,44 @@ current_lxid(void)
 }
 
 void
-mv_set_caller(const pg_uuid_t *user_id)
+mv_set_caller(const pg_uuid_t *user_id, const pg_uuid_t *key_id)
 {
 	if (user_id == NULL)
 	{
-		caller_lxid = InvalidLocalTransactionId;
+		caller.lxid = InvalidLocalTransactionId;
 		return;
 	}
-	caller = *user_id;
-	caller_lxid = current_lxid();
+	caller.user_id = *user_id;
+	caller.is_user = true;
+	caller.has_key = key_id != NULL;
+	if (key_id != NULL)
+		caller.key_id = *key_id;
+	caller.lxid = current_lxid();
+}
+
+void
+mv_set_caller_nobody(void)
+{
+	caller.is_user = caller.has_key = false;
+	caller.lxid = current_lxid();
+}
+
+void
+mv_save_caller(MvCallerState *state)
+{
+	*state = caller;
+}
+
+void
+mv_restore_caller(const MvCallerState *state)
+{
+	caller = *state;
+}
+
+static inline bool
+set_by_c(void)
+{
+	return caller.lxid != InvalidLocalTransactionId && caller.lxid == current_lxid();
 }
 
 /* The 36 characters of a UUID, as a machine's sub need not be one. */
@@ -76,10 +118,10 @@ mv_caller(pg_uuid_t *user_id)
 	JsonbValue	sub_buffer;
 	JsonbValue *sub;
 
-	if (caller_lxid != InvalidLocalTransactionId && caller_lxid == current_lxid())
+	if (set_by_c())
 	{
-		*user_id = caller;
-		return true;
+		*user_id = caller.user_id;
+		return caller.is_user;
 	}
 
 	claims = GetConfigOption("request.jwt.claims", true, false);
@@ -94,40 +136,61 @@ mv_caller(pg_uuid_t *user_id)
 	return parse_uuid(sub->val.string.val, sub->val.string.len, user_id);
 }
 
-/* A member of a role that the host registered as its service role? */
+/* A member of a role that the host registered as its service role? By what is committed, and by the owner's right. */
 static bool
 member_of_service(Oid role, const MvCatalog *catalog)
 {
+	Relation	rel = table_open(catalog->exposed_roles, AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	AttrNumber	of_name = mv_attnum(RelationGetDescr(rel), "role_name");
+	AttrNumber	of_kind = mv_attnum(RelationGetDescr(rel), "kind");
 	bool		result = false;
-	Oid			save_user;
-	int			save_context;
 
-	GetUserIdAndSecContext(&save_user, &save_context);
-	SetUserIdAndSecContext(catalog->owner, save_context | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
-	if (SPI_execute("select role_name::text from musicverse.exposed_roles where kind = 'service'", true, 0) == SPI_OK_SELECT)
-		for (uint64 i = 0; i < SPI_processed && !result; i++)
-		{
-			char	   *name = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-			Oid			service = get_role_oid(name, true);
+	while (!result && table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		bool		isnull;
+		char	   *name = NameStr(*DatumGetName(slot_getattr(slot, of_name, &isnull)));
+		text	   *kind = DatumGetTextPP(slot_getattr(slot, of_kind, &isnull));
+		Oid			service;
 
-			result = OidIsValid(service) && has_privs_of_role(role, service);
-		}
-	SPI_finish();
-	SetUserIdAndSecContext(save_user, save_context);
+		if (VARSIZE_ANY_EXHDR(kind) != strlen("service") || memcmp(VARDATA_ANY(kind), "service", strlen("service")) != 0)
+			continue;
+		service = get_role_oid(name, true);
+		result = OidIsValid(service) && has_privs_of_role(role, service);
+	}
+	ExecDropSingleTupleTableSlot(slot);
+	table_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
 	return result;
 }
 
 bool
 mv_caller_is_service(void)
 {
-	Oid			role = GetOuterUserId();
+	Oid			role;
 	const MvCatalog *catalog;
+	uint64		generation;
+	bool		result;
+
+	/* Whoever calls by a key is that key's user, whatever role lets it in */
+	if (set_by_c())
+		return false;
+	role = GetOuterUserId();
+	if (role == judged_role && judged_generation == mv_roles_generation)
+		return judged_service;
 
 	if (superuser_arg(role))
 		return true;
 	catalog = mv_catalog();
-	return has_privs_of_role(role, catalog->owner) || member_of_service(role, catalog);
+	generation = mv_roles_generation;	/* before the look-up, which may be told of changes */
+	result = has_privs_of_role(role, catalog->owner) || member_of_service(role, catalog);
+	judged_role = role;
+	judged_service = result;
+	judged_generation = generation;
+	return result;
 }
 
 Datum
@@ -138,6 +201,19 @@ musicverse_current_user_id(PG_FUNCTION_ARGS)
 	if (!mv_caller(user_id))
 		PG_RETURN_NULL();
 	PG_RETURN_UUID_P(user_id);
+}
+
+/* _caller_key_id() */
+Datum
+musicverse_caller_key_id(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *key_id;
+
+	if (!set_by_c() || !caller.has_key)
+		PG_RETURN_NULL();
+	key_id = palloc(sizeof(pg_uuid_t));
+	*key_id = caller.key_id;
+	PG_RETURN_UUID_P(key_id);
 }
 
 Datum

@@ -8,6 +8,7 @@
 #include "catalog/pg_extension.h"
 #include "catalog/namespace.h"
 #include "commands/extension.h"
+#include "commands/trigger.h"
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
@@ -19,8 +20,13 @@
 #include "utils/fmgroids.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+PG_FUNCTION_INFO_V1(musicverse_invalidate_relation);
 
 uint64		mv_endpoints_generation = 1;
+uint64		mv_roles_generation = 1;
+uint64		mv_routes_generation = 1;
 
 static MvCatalog catalog;
 static bool catalog_valid = false;
@@ -34,12 +40,37 @@ relation_changed(Datum arg, Oid relid)
 		catalog_valid = false;
 		mv_endpoints_generation++;
 	}
+	if (relid == InvalidOid || relid == catalog.exposed_roles || relid == catalog.endpoints)
+		mv_roles_generation++;
+	if (relid == InvalidOid || relid == catalog.routes || relid == catalog.api_versions || relid == catalog.request_scopes ||
+		relid == catalog.endpoints)
+		mv_routes_generation++;
+}
+
+static void
+roles_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	mv_roles_generation++;
 }
 
 void
 mv_catalog_init(void)
 {
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, roles_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, roles_changed, (Datum) 0);
+}
+
+/* _invalidate_relation(): a trigger on tables that C code keeps in memory, in each process until it is told */
+Datum
+musicverse_invalidate_relation(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("_invalidate_relation() is a trigger function")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
 }
 
 /* The owner of the extension; pg_extension has no syscache. */
@@ -93,6 +124,11 @@ mv_catalog_try(void)
 	found.exposed_roles = get_relname_relid("exposed_roles", found.schema);
 	found.quota_usage = get_relname_relid("quota_usage", found.schema);
 	found.quota_usage_pkey = get_relname_relid("quota_usage_pkey", found.schema);
+	found.routes = get_relname_relid("routes", found.schema);
+	found.request_scopes = get_relname_relid("request_scopes", found.schema);
+	found.api_versions = get_relname_relid("api_versions", found.schema);
+	found.idempotency_keys = get_relname_relid("idempotency_keys", found.schema);
+	found.idempotency_keys_pkey = get_relname_relid("idempotency_keys_pkey", found.schema);
 
 	/* within CREATE EXTENSION not everything may be there yet */
 	if (!OidIsValid(found.accounts) || !OidIsValid(found.accounts_pkey) || !OidIsValid(found.events) || !OidIsValid(found.event_log) ||
@@ -100,7 +136,9 @@ mv_catalog_try(void)
 		!OidIsValid(found.endpoints) || !OidIsValid(found.endpoints_user_idx) ||
 		!OidIsValid(found.tiers) || !OidIsValid(found.tiers_pkey) || !OidIsValid(found.api_keys) ||
 		!OidIsValid(found.api_keys_hash_idx) || !OidIsValid(found.exposed_roles) ||
-		!OidIsValid(found.quota_usage) || !OidIsValid(found.quota_usage_pkey))
+		!OidIsValid(found.quota_usage) || !OidIsValid(found.quota_usage_pkey) ||
+		!OidIsValid(found.routes) || !OidIsValid(found.request_scopes) || !OidIsValid(found.api_versions) ||
+		!OidIsValid(found.idempotency_keys) || !OidIsValid(found.idempotency_keys_pkey))
 		return NULL;
 
 	catalog = found;

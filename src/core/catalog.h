@@ -31,6 +31,11 @@ typedef struct MvCatalog
 	Oid			exposed_roles;
 	Oid			quota_usage;
 	Oid			quota_usage_pkey;
+	Oid			routes;
+	Oid			request_scopes;
+	Oid			api_versions;
+	Oid			idempotency_keys;
+	Oid			idempotency_keys_pkey;
 } MvCatalog;
 
 /* Registers the relcache callback. Called from _PG_init. */
@@ -50,6 +55,12 @@ extern const MvCatalog *mv_catalog(void);
  * that depend on it compare.
  */
 extern uint64 mv_endpoints_generation;
+
+/* The same for the roles of the host and who is a member of which. */
+extern uint64 mv_roles_generation;
+
+/* The same for the routes of the API, its versions and the scopes of requests. */
+extern uint64 mv_routes_generation;
 
 /*
  * Holds the extension until the end of the transaction: DROP EXTENSION waits,

@@ -14,7 +14,6 @@
 #include "postgres.h"
 
 #include <arpa/inet.h>
-#include <ctype.h>
 #include <netinet/in.h>
 
 #include "core/guard.h"
@@ -101,7 +100,7 @@ PG_FUNCTION_INFO_V1(musicverse_address_refusal);
 static bool
 is_allowed(int family, const uint8 *addr)
 {
-	return mv_networks_contain(allowed, family, addr);
+	return mv_networks_have(allowed, family, addr);
 }
 
 static const char *
@@ -219,7 +218,7 @@ mv_guard_host_refusal(const char *host)
 static bool
 check_allowed_networks(char **newval, void **extra, GucSource source)
 {
-	return mv_networks_check("musicverse.allowed_networks", *newval, extra);
+	return mv_check_networks("musicverse.allowed_networks", *newval, extra);
 }
 
 static void

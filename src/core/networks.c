@@ -1,13 +1,17 @@
 /*
- * Lists of networks. See networks.h.
+ * Lists of networks: parsed when a setting is checked, looked at where nothing
+ * may raise or allocate.
  */
 #include "postgres.h"
 
 #include <arpa/inet.h>
 #include <ctype.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 
 #include "core/compat.h"
 #include "core/networks.h"
+#include "utils/guc.h"
 
 bool
 mv_has_prefix(const uint8 *addr, const uint8 *prefix, int bits)
@@ -21,7 +25,7 @@ mv_has_prefix(const uint8 *addr, const uint8 *prefix, int bits)
 }
 
 bool
-mv_networks_contain(const MvNetworks *networks, int family, const uint8 *addr)
+mv_networks_have(const MvNetworks *networks, int family, const uint8 *addr)
 {
 	for (int i = 0; networks != NULL && i < networks->count; i++)
 	{
@@ -74,7 +78,7 @@ parse_network(char *text, MvNetwork *network, const char **problem)
 }
 
 bool
-mv_networks_check(const char *setting, const char *value, void **extra)
+mv_check_networks(const char *setting, const char *value, void **extra)
 {
 	const char *at = value ? value : "";
 	size_t		items = 1;

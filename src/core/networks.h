@@ -1,6 +1,5 @@
 /*
- * Lists of networks as settings have them: CIDRs or single addresses,
- * separated by commas.
+ * Lists of networks, as settings hold them.
  */
 #ifndef MV_NETWORKS_H
 #define MV_NETWORKS_H
@@ -21,15 +20,16 @@ typedef struct MvNetworks
 } MvNetworks;
 
 /*
- * For check hooks: makes the list that the assign hook then gets as extra, or
- * says by GUC_check_err… what is wrong and returns false.
+ * The check hook of a setting that lists CIDRs and single addresses, separated
+ * by commas: *extra becomes the MvNetworks, for the assign hook. False with
+ * message, detail and hint for what isn't one, or when memory is out.
  */
-extern bool mv_networks_check(const char *setting, const char *value, void **extra);
+extern bool mv_check_networks(const char *setting, const char *value, void **extra);
 
-/* Is the address in one of them? Never raises, never allocates; NULL is an empty list. */
-extern bool mv_networks_contain(const MvNetworks *networks, int family, const uint8 *addr);
+/* Is the address in one of them? NULL has none. Never raises, never allocates. */
+extern bool mv_networks_have(const MvNetworks *networks, int family, const uint8 *addr);
 
-/* Do the first so many bits agree? */
+/* Do the first bits agree? */
 extern bool mv_has_prefix(const uint8 *addr, const uint8 *prefix, int bits);
 
 #endif							/* MV_NETWORKS_H */

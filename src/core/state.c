@@ -79,6 +79,22 @@ mv_state_add(const MvStateSection *section)
 	sections[nsections++] = section;
 }
 
+bool
+mv_state_has_room(StringInfo out, Size more)
+{
+	static bool told = false;
+
+	if (out->len + more <= MV_STATE_SECTION_MAX)
+		return true;
+	if (!told)
+		ereport(LOG,
+				(errmsg("file \"%s\" can't hold all rate limits and counters", STATE_FILE),
+				 errdetail("Each kind of them has %zu MB; the others begin anew after a restart.",
+						   MV_STATE_SECTION_MAX / (1024 * 1024))));
+	told = true;
+	return false;
+}
+
 static void
 append_section(StringInfo out, const MvStateSection *section)
 {

@@ -32,6 +32,12 @@ typedef struct MvStateSection
 
 #define MV_MAX_SECTIONS 8
 
+/* A section holds no more than this, so that all of them fit into one block of memory. */
+#define MV_STATE_SECTION_MAX ((Size) 120 * 1024 * 1024)
+
+/* For save(): whether so many bytes more may be appended. What doesn't fit is left out, which is logged once. */
+extern bool mv_state_has_room(StringInfo out, Size more);
+
 /* Adds a section. To be called from _PG_init, in shared_preload_libraries. */
 extern void mv_state_add(const MvStateSection *section);
 

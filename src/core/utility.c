@@ -44,6 +44,7 @@ void		(*mv_statement_end) (void) = NULL;
 
 static MvDatabase *paused = NULL;
 static bool wake_at_commit = false;
+static uint64 places_at_commit = 0; /* bit by bit */
 static bool tell_at_commit = false;
 static bool rescan_at_commit = false;
 static bool look_at_commit = false;
@@ -204,6 +205,23 @@ tell_what_is_missing(void)
 }
 
 static void
+wake_places(uint64 places)
+{
+	MvDatabase *database = mv_database_find(MyDatabaseId);
+	int			procno[MV_PLACES];
+
+	if (database == NULL)
+		return;
+	LWLockAcquire(database->lock, LW_SHARED);
+	for (int p = 0; p < MV_PLACES; p++)
+		procno[p] = (places & (UINT64CONST(1) << p)) != 0 && database->place[p].pid != 0 ? database->place[p].procno : -1;
+	LWLockRelease(database->lock);
+	for (int p = 0; p < MV_PLACES; p++)
+		if (procno[p] >= 0)
+			mv_wake_process(procno[p]);
+}
+
+static void
 xact_callback(XactEvent event, void *arg)
 {
 	if (event == XACT_EVENT_PRE_COMMIT && tell_at_commit)
@@ -234,14 +252,24 @@ xact_callback(XactEvent event, void *arg)
 		}
 		mv_wake_launcher();
 	}
+	if (places_at_commit != 0 && !wake_at_commit && event == XACT_EVENT_COMMIT)
+		wake_places(places_at_commit);
 	wake_at_commit = false;
 	rescan_at_commit = false;
+	places_at_commit = 0;
 }
 
 void
 mv_wake_at_commit(void)
 {
 	wake_at_commit = true;
+}
+
+void
+mv_wake_place_at_commit(int place)
+{
+	StaticAssertStmt(MV_PLACES <= 64, "places must fit into a word of bits");
+	places_at_commit |= UINT64CONST(1) << place;
 }
 
 void

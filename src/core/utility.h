@@ -12,6 +12,12 @@ extern void mv_utility_init(void);
 /* At the commit of this transaction: wakes the launcher and the workers of this database. */
 extern void mv_wake_at_commit(void);
 
+/*
+ * At the commit of this transaction: wakes one worker of this database, by its
+ * place. For rows that it reads itself: the others need not look at anything.
+ */
+extern void mv_wake_place_at_commit(int place);
+
 /* Called after every utility command and every executor run of this backend. */
 extern void (*mv_statement_end) (void);
 

@@ -34,6 +34,7 @@
 #define BEING_CLAIMED	PG_UINT64_MAX
 #define ADMIT			1
 #define CLOCK_BASE		(UINT64CONST(1) << 60)
+#define LINE			64		/* of the processor's caches, or a part of one */
 #define NS_PER_SECOND	UINT64CONST(1000000000)
 
 typedef struct BucketSet
@@ -125,6 +126,17 @@ both_sets(MvBucketId id, BucketSet *found[2])
 		b = a + 1 < buckets->nsets ? a + 1 : 0;
 	found[0] = &sets[a];
 	found[1] = &sets[b];
+}
+
+void
+mv_bucket_prefetch(MvBucketId id)
+{
+	BucketSet  *both[2];
+
+	both_sets(id, both);
+	for (int s = 0; s < 2; s++)
+		for (int i = 0; i < WAYS; i += LINE / sizeof(uint64))
+			__builtin_prefetch(&both[s]->lo[i]);
 }
 
 /*
@@ -226,8 +238,18 @@ typedef struct Taking
 	uint64		now;
 	uint64		whole;			/* an empty bucket takes so long to be full */
 	uint64		step;			/* what the cost takes to be refilled */
+	int64		capacity;
 	double		ns_per_token;
 } Taking;
+
+/* As many tokens as can be taken at once of so much time: those whose step, rounded down, is no longer. */
+static inline int64
+tokens(const Taking *taking, uint64 left)
+{
+	double		n = (left + 0.999) / taking->ns_per_token;
+
+	return n < taking->capacity ? (int64) n : taking->capacity;
+}
 
 /* True when it is allowed; *next is then the bucket's new number. */
 static inline bool
@@ -245,13 +267,13 @@ judge(const Taking *taking, uint64 full_at, uint64 *next, MvBucketAnswer *answer
 	{
 		answer->retry_ns = 0;
 		answer->reset_ns = *next - taking->now;
-		answer->remaining = (int64) ((limit - *next) / taking->ns_per_token);
+		answer->remaining = tokens(taking, limit - *next);
 	}
 	else
 	{
 		answer->retry_ns = taking->step > taking->whole ? -1 : *next - limit;
 		answer->reset_ns = from - taking->now;
-		answer->remaining = (int64) ((limit - from) / taking->ns_per_token);
+		answer->remaining = tokens(taking, limit - from);
 	}
 	return answer->allowed;
 }
@@ -293,7 +315,9 @@ mv_bucket_take(MvBucketId id, int64 cost, int64 capacity, double ns_per_token, M
 
 	if (unlikely(buckets == NULL))
 		mv_shared_require("rate limiting");
+	mv_bucket_prefetch(id);
 	taking.now = bucket_clock();
+	taking.capacity = capacity;
 	taking.ns_per_token = ns_per_token;
 	/* rounded down, so that capacity many single tokens always fit */
 	taking.whole = Max((uint64) (capacity * ns_per_token), 1);
@@ -320,12 +344,13 @@ mv_bucket_take(MvBucketId id, int64 cost, int64 capacity, double ns_per_token, M
 		/*
 		 * It can owe more than a whole bucket because the limits were made
 		 * tighter; then it owes that much from here on. Or because others took
-		 * of it since we looked at the clock: a later look tells.
+		 * of it since we looked at the clock: a later look tells. Who takes
+		 * nothing changes nothing.
 		 */
 		if (unlikely(full_at > taking.now + taking.whole))
 		{
 			taking.now = bucket_clock();
-			if (full_at > taking.now + taking.whole &&
+			if (cost > 0 && full_at > taking.now + taking.whole &&
 				!pg_atomic_compare_exchange_u64(number, &full_at, taking.now + taking.whole))
 				continue;
 		}
@@ -405,6 +430,8 @@ save_buckets(StringInfo out)
 			saved.id.hi = pg_atomic_read_u64(&sets[s].hi[i]);
 			if (!read_number(saved.id, &sets[s], i, &full_at) || full_at <= now)
 				continue;
+			if (!mv_state_has_room(out, sizeof(saved)))
+				return;
 			saved.until_full = full_at - now;
 			appendBinaryStringInfo(out, (char *) &saved, sizeof(saved));
 		}
@@ -423,10 +450,19 @@ load_buckets(const char *data, Size len, int64 age_us, bool clean)
 	{
 		SavedBucket saved;
 		uint64		soonest;
+		BucketSet  *set;
+		int			way;
+		pg_atomic_uint64 *there;
 
 		memcpy(&saved, data + at, sizeof(saved));
-		if (saved.until_full > age && saved.until_full <= MV_BUCKET_MAX_NS)
+		if (saved.until_full <= age || saved.until_full > MV_BUCKET_MAX_NS)
+			continue;
+		/* one that moved while the file was written is in it twice: it owes the more */
+		there = find(saved.id, &set, &way);
+		if (there == NULL)
 			put_in(saved.id, now, now + saved.until_full - age, &soonest);
+		else
+			pg_atomic_write_u64(there, Max(pg_atomic_read_u64(there), now + saved.until_full - age));
 	}
 }
 

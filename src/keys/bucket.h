@@ -50,6 +50,9 @@ extern bool mv_rate_limit_shadow;
 /* The id of a bucket of the current database. Takes no lock. */
 extern MvBucketId mv_bucket_id(MvBucketKind kind, const void *name, Size len);
 
+/* Asks for the memory that taking of the bucket will read, for those who have something else to do meanwhile. */
+extern void mv_bucket_prefetch(MvBucketId id);
+
 /*
  * Takes cost tokens of a bucket that holds capacity and is refilled by one
  * every ns_per_token nanoseconds; all or nothing, exact among concurrent

@@ -11,6 +11,8 @@
  * commit a change (in doubt), the rest grows with every end of one. An entry
  * is made only of generations without doubt, so equality suffices.
  *
+ * Each key has two sets of WAYS places where it may stand.
+ *
  * In recovery nothing tells of changes, so the cache isn't used there.
  *
  * Locks: none but an entry's spinlock for the note of its last use. A
@@ -46,6 +48,7 @@ PG_FUNCTION_INFO_V1(musicverse_keys_changed);
 #define ENDED			((UINT64CONST(1) << 16) - IN_DOUBT)
 #define DOUBT_MASK		UINT64CONST(0xffff)
 #define USE_INTERVAL	USECS_PER_SEC
+#define LINE			64		/* of the processor's caches, or a part of one */
 
 enum
 {
@@ -62,16 +65,14 @@ struct MvKeySlot
 	Oid			relation;		/* of api_keys: another one when the extension was created anew */
 	unsigned char hash[MV_HASH_LEN];
 	uint64		generation[KINDS];
+	uint32		user;			/* which generation of users is the key's */
+	pg_atomic_uint64 used_at;	/* TimestampTz */
 	MvKey		key;
 
-	pg_atomic_uint64 used_at;	/* TimestampTz */
 	slock_t		mutex;			/* for the note below, which outlives the entry */
 	bool		use_is_new;
 	Oid			use_database;
-	pg_uuid_t	use_key;
-	TimestampTz use_at;
-	unsigned char use_family;	/* 0 = no address */
-	unsigned char use_address[16];
+	MvUse		use;
 };
 
 typedef struct Cache
@@ -155,16 +156,32 @@ tag_of(const unsigned char hash[MV_HASH_LEN])
 	return tag | 1;
 }
 
-static inline uint64
-set_of(uint64 tag)
+/* Where a tag may stand: the first places of two sets, so that none is full long before all are. */
+static inline void
+both_sets(uint64 tag, uint64 first[2])
 {
-	return (uint64) (((unsigned __int128) tag * cache->nsets) >> 64);
+	uint64		a = (uint64) (((unsigned __int128) tag * cache->nsets) >> 64);
+	uint64		b = (uint64) (((unsigned __int128) (tag * UINT64CONST(0x9e3779b97f4a7c15)) * cache->nsets) >> 64);
+
+	if (b == a)
+		b = a + 1 < cache->nsets ? a + 1 : 0;
+	first[0] = a * WAYS;
+	first[1] = b * WAYS;
 }
 
 static inline bool
 usable(void)
 {
 	return cache != NULL && !pending && !RecoveryInProgress();
+}
+
+/* Asks for what will be read of an entry, all at once: one after the other they would each wait for memory. */
+static inline void
+prefetch(const MvKeySlot *slot)
+{
+	for (Size at = 0; at <= offsetof(MvKeySlot, key.cidrs); at += LINE)
+		__builtin_prefetch((const char *) slot + at);
+	__builtin_prefetch(slot->key.scopes);
 }
 
 /* Copies what is used of a key; what a writer leaves half done may be anything. */
@@ -179,11 +196,11 @@ copy_key(MvKey *to, const MvKey *from)
 }
 
 static inline bool
-is_current(const uint64 generation[KINDS], const unsigned char hash[MV_HASH_LEN], const MvKey *key)
+is_current(const uint64 generation[KINDS], uint32 user, const unsigned char hash[MV_HASH_LEN], const MvKey *key)
 {
 	return pg_atomic_read_u64(&cache->all) == generation[OF_ALL] &&
 		(key->is_user || pg_atomic_read_u64(&cache->of_key[key_generation(hash)]) == generation[OF_KEY]) &&
-		pg_atomic_read_u64(&cache->of_user[user_generation(&key->user_id)]) == generation[OF_USER];
+		pg_atomic_read_u64(&cache->of_user[user % GENERATIONS]) == generation[OF_USER];
 }
 
 /* Reads an entry; false when it is another's, out of date or being written. */
@@ -192,6 +209,7 @@ read_slot(MvKeySlot *slot, Oid relation, const unsigned char hash[MV_HASH_LEN], 
 {
 	uint32		version = pg_atomic_read_u32(&slot->version);
 	uint64		generation[KINDS];
+	uint32		user;
 
 	if (version & 1)
 		return false;
@@ -200,9 +218,10 @@ read_slot(MvKeySlot *slot, Oid relation, const unsigned char hash[MV_HASH_LEN], 
 		CRYPTO_memcmp(slot->hash, hash, MV_HASH_LEN) != 0)
 		return false;
 	memcpy(generation, slot->generation, sizeof(generation));
+	user = slot->user;
 	copy_key(key, &slot->key);
 	pg_read_barrier();
-	return pg_atomic_read_u32(&slot->version) == version && is_current(generation, hash, key);
+	return pg_atomic_read_u32(&slot->version) == version && is_current(generation, user, hash, key);
 }
 
 bool
@@ -210,41 +229,64 @@ mv_cache_find(const unsigned char hash[MV_HASH_LEN], MvKey *key, MvKeySlot **slo
 {
 	Oid			relation;
 	uint64		tag;
-	uint64		first;
+	uint64		first[2];
 
 	if (!usable())
 		return false;
 	relation = mv_catalog()->api_keys;
 	tag = tag_of(hash);
-	first = set_of(tag) * WAYS;
-	for (uint64 i = first; i < first + WAYS; i++)
-		if (pg_atomic_read_u64(&tags[i]) == tag && read_slot(&slots[i], relation, hash, key))
-		{
-			*slot = &slots[i];
-			return true;
-		}
+	both_sets(tag, first);
+	__builtin_prefetch(&tags[first[1]]);
+	for (int s = 0; s < 2; s++)
+		for (uint64 i = first[s]; i < first[s] + WAYS; i++)
+			if (pg_atomic_read_u64(&tags[i]) == tag)
+			{
+				prefetch(&slots[i]);
+				if (!read_slot(&slots[i], relation, hash, key))
+					continue;
+				*slot = &slots[i];
+				return true;
+			}
 	return false;
 }
 
-/* The entry to write: the same key's, a free one, or the one longest unused. */
+/* The entry to write: the same key's, a free one of the emptier set, or the one longest unused. */
 static uint64
 choose(uint64 tag)
 {
-	uint64		first = set_of(tag) * WAYS;
-	uint64		best = first;
+	uint64		first[2];
+	uint64		best;
 	uint64		oldest = PG_UINT64_MAX;
+	int			most = 0;
 
-	for (uint64 i = first; i < first + WAYS; i++)
+	both_sets(tag, first);
+	best = first[0];
+	for (int s = 0; s < 2; s++)
 	{
-		uint64		held = pg_atomic_read_u64(&tags[i]);
-		uint64		used = held == 0 ? 0 : pg_atomic_read_u64(&slots[i].used_at);
+		int			room = 0;
+		uint64		last = 0;
 
-		if (held == tag)
-			return i;
-		if (used < oldest)
+		for (uint64 i = first[s]; i < first[s] + WAYS; i++)
 		{
-			oldest = used;
-			best = i;
+			uint64		held = pg_atomic_read_u64(&tags[i]);
+
+			if (held == tag)
+				return i;
+			if (held == 0)
+			{
+				room++;
+				last = i;
+			}
+			else if (most == 0 && pg_atomic_read_u64(&slots[i].used_at) < oldest)
+			{
+				oldest = pg_atomic_read_u64(&slots[i].used_at);
+				best = i;
+			}
+		}
+		if (room > most)
+		{
+			most = room;
+			best = last;
 		}
 	}
 	return best;
@@ -265,6 +307,7 @@ write_slot(const unsigned char hash[MV_HASH_LEN], const uint64 generation[KINDS]
 	slot->relation = relation;
 	memcpy(slot->hash, hash, MV_HASH_LEN);
 	memcpy(slot->generation, generation, sizeof(slot->generation));
+	slot->user = user_generation(&key->user_id);
 	copy_key(&slot->key, key);
 	pg_atomic_write_u64(&slot->used_at, 0);
 	pg_atomic_write_u64(&tags[i], tag);
@@ -279,6 +322,23 @@ doubtful(const uint64 generation[KINDS])
 	return ((generation[OF_ALL] | generation[OF_KEY] | generation[OF_USER]) & DOUBT_MASK) != 0;
 }
 
+/* Whose bucket it is, with its limits: after a change of tier a new one begins, as large as the new tier has it. */
+typedef struct BucketName
+{
+	pg_uuid_t	owner;
+	double		ns_per_token;
+	int64		burst;
+} BucketName;
+
+static void
+name_bucket(MvKey *key)
+{
+	bool		by_user = key->is_user || key->by_user;
+	BucketName	name = {by_user ? key->user_id : key->key_id, key->ns_per_token, key->burst};
+
+	key->bucket = mv_bucket_id(by_user ? MV_BUCKET_USER : MV_BUCKET_KEY, &name, sizeof(name));
+}
+
 /* Reads the limits, after the generation on which they depend, and caches what is sound. */
 static MvKeySlot *
 complete(const unsigned char hash[MV_HASH_LEN], uint64 generation[KINDS], bool may_cache, MvKey *key)
@@ -289,6 +349,7 @@ complete(const unsigned char hash[MV_HASH_LEN], uint64 generation[KINDS], bool m
 		pg_memory_barrier();
 	}
 	mv_load_limits(&key->user_id, key);
+	name_bucket(key);
 	if (!may_cache || doubtful(generation))
 		return NULL;
 	return write_slot(hash, generation, key);
@@ -342,6 +403,7 @@ mv_cache_find_user(const pg_uuid_t *user_id, MvKey *key)
 void
 mv_cache_note_use(MvKeySlot *slot, const MvKey *key, TimestampTz at, const inet *client_ip)
 {
+	MvUse		use = {0};
 	uint64		last;
 
 	if (slot == NULL)
@@ -350,53 +412,41 @@ mv_cache_note_use(MvKeySlot *slot, const MvKey *key, TimestampTz at, const inet 
 	if ((uint64) at - last < USE_INTERVAL ||
 		!pg_atomic_compare_exchange_u64(&slot->used_at, &last, (uint64) at))
 		return;
+	use.key_id = key->key_id;
+	use.at = at;
+	if (client_ip != NULL)
+	{
+		use.family = ip_family(client_ip);
+		memcpy(use.address, ip_addr(client_ip), ip_addrsize(client_ip));
+	}
 	SpinLockAcquire(&slot->mutex);
 	slot->use_is_new = true;
 	slot->use_database = MyDatabaseId;
-	slot->use_key = key->key_id;
-	slot->use_at = at;
-	slot->use_family = 0;
-	if (client_ip != NULL)
-	{
-		slot->use_family = ip_family(client_ip);
-		memcpy(slot->use_address, ip_addr(client_ip), ip_addrsize(client_ip));
-	}
+	slot->use = use;
 	SpinLockRelease(&slot->mutex);
 }
 
-void
-mv_cache_take_uses(MvUseWriter writer, void *arg)
+int
+mv_cache_take_uses(MvUse *uses, int n, uint64 *from)
 {
-	for (uint64 i = 0; cache != NULL && i < cache->nsets * WAYS; i++)
+	int			taken = 0;
+
+	for (; cache != NULL && *from < cache->nsets * WAYS && taken < n; (*from)++)
 	{
-		MvKeySlot  *slot = &slots[i];
-		union
-		{
-			inet		inet;
-			char		room[VARHDRSZ + sizeof(inet_struct)];
-		}			address;
-		pg_uuid_t	key_id;
-		TimestampTz at;
-		unsigned char family;
+		MvKeySlot  *slot = &slots[*from];
 
 		if (!slot->use_is_new || slot->use_database != MyDatabaseId)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		key_id = slot->use_key;
-		at = slot->use_at;
-		family = slot->use_family;
-		memcpy(ip_addr(&address.inet), slot->use_address, sizeof(slot->use_address));
-		slot->use_is_new = false;
-		SpinLockRelease(&slot->mutex);
-
-		if (family != 0)
+		/* meanwhile it may have become another database's */
+		if (slot->use_is_new && slot->use_database == MyDatabaseId)
 		{
-			ip_family(&address.inet) = family;
-			ip_bits(&address.inet) = ip_maxbits(&address.inet);
-			SET_INET_VARSIZE(&address.inet);
+			uses[taken++] = slot->use;
+			slot->use_is_new = false;
 		}
-		writer(&key_id, at, family != 0 ? &address.inet : NULL, arg);
+		SpinLockRelease(&slot->mutex);
 	}
+	return taken;
 }
 
 bool

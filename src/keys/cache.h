@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "datatype/timestamp.h"
+#include "keys/bucket.h"
 #include "keys/keys.h"
 #include "utils/inet.h"
 #include "utils/uuid.h"
@@ -38,6 +39,7 @@ typedef struct MvKey
 	bool		by_user;		/* all keys of the user share the bucket */
 	int32		burst;
 	double		ns_per_token;
+	MvBucketId	bucket;			/* of these limits */
 	int64		quota[2];		/* MvPeriod; < 0 = none */
 	int			ncidrs;			/* -1 = any address */
 	int			scopes_len;		/* 0 = every scope */
@@ -68,12 +70,20 @@ extern bool mv_cache_find_user(const pg_uuid_t *user_id, MvKey *key);
 /* Notes that the key was just used; the usage worker writes it down. Cheap. */
 extern void mv_cache_note_use(MvKeySlot *slot, const MvKey *key, TimestampTz at, const inet *client_ip);
 
+/* A use of a key that is to be written down */
+typedef struct MvUse
+{
+	pg_uuid_t	key_id;
+	TimestampTz at;
+	unsigned char family;		/* 0 = no address */
+	unsigned char address[16];
+} MvUse;
+
 /*
- * Calls the function for each noted use of this database that isn't written
- * down yet, and forgets it. For the usage worker.
+ * Takes up to n uses that are noted for this database, from place *from on,
+ * which is moved. Returns how many. For the usage worker.
  */
-typedef void (*MvUseWriter) (const pg_uuid_t *key_id, TimestampTz at, const inet *client_ip, void *arg);
-extern void mv_cache_take_uses(MvUseWriter writer, void *arg);
+extern int	mv_cache_take_uses(MvUse *uses, int n, uint64 *from);
 
 /*
  * What every verdict depends on, such as the tiers and the roles of the host:

@@ -13,25 +13,41 @@
 #include "utils/pg_crc.h"
 
 PG_FUNCTION_INFO_V1(musicverse_new_api_key);
-PG_FUNCTION_INFO_V1(musicverse_api_key_hash);
+PG_FUNCTION_INFO_V1(musicverse_hash_of_key);
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-static inline bool
-is_base62(unsigned char c)
-{
-	return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
-}
+static const bool is_base62[256] = {
+	['0'] = true, ['1'] = true, ['2'] = true, ['3'] = true, ['4'] = true, ['5'] = true, ['6'] = true, ['7'] = true,
+	['8'] = true, ['9'] = true,
+	['A'] = true, ['B'] = true, ['C'] = true, ['D'] = true, ['E'] = true, ['F'] = true, ['G'] = true, ['H'] = true,
+	['I'] = true, ['J'] = true, ['K'] = true, ['L'] = true, ['M'] = true, ['N'] = true, ['O'] = true, ['P'] = true,
+	['Q'] = true, ['R'] = true, ['S'] = true, ['T'] = true, ['U'] = true, ['V'] = true, ['W'] = true, ['X'] = true,
+	['Y'] = true, ['Z'] = true,
+	['a'] = true, ['b'] = true, ['c'] = true, ['d'] = true, ['e'] = true, ['f'] = true, ['g'] = true, ['h'] = true,
+	['i'] = true, ['j'] = true, ['k'] = true, ['l'] = true, ['m'] = true, ['n'] = true, ['o'] = true, ['p'] = true,
+	['q'] = true, ['r'] = true, ['s'] = true, ['t'] = true, ['u'] = true, ['v'] = true, ['w'] = true, ['x'] = true,
+	['y'] = true, ['z'] = true,
+};
 
-/* CRC-32 as zlib has it, most significant digit first */
-static void
-checksum(const char *random, char sum[MV_KEY_SUM_LEN])
+/* CRC-32 as zlib has it */
+static inline pg_crc32
+crc_of(const char *random)
 {
 	pg_crc32	crc;
 
 	INIT_TRADITIONAL_CRC32(crc);
 	COMP_TRADITIONAL_CRC32(crc, random, MV_KEY_RANDOM_LEN);
 	FIN_TRADITIONAL_CRC32(crc);
+	return crc;
+}
+
+/* Most significant digit first */
+static void
+checksum(const char *random, char sum[MV_KEY_SUM_LEN])
+{
+	pg_crc32	crc = crc_of(random);
+
 	for (int i = MV_KEY_SUM_LEN - 1; i >= 0; i--)
 	{
 		sum[i] = base62[crc % 62];
@@ -42,15 +58,25 @@ checksum(const char *random, char sum[MV_KEY_SUM_LEN])
 bool
 mv_key_is_formed(const char *key, int len)
 {
-	char		sum[MV_KEY_SUM_LEN];
+	const char *sum = key + MV_KEY_PREFIX_LEN + MV_KEY_RANDOM_LEN;
+	bool		well = true;
+	pg_crc32	crc;
 
 	if (len != MV_KEY_LEN || memcmp(key, MV_KEY_PREFIX, MV_KEY_PREFIX_LEN) != 0)
 		return false;
 	for (int i = MV_KEY_PREFIX_LEN; i < MV_KEY_LEN; i++)
-		if (!is_base62(key[i]))
+		well &= is_base62[(unsigned char) key[i]];
+	if (!well)
+		return false;
+	/* nearly every wrong one differs in the last digit already */
+	crc = crc_of(key + MV_KEY_PREFIX_LEN);
+	for (int i = MV_KEY_SUM_LEN - 1; i >= 0; i--)
+	{
+		if (sum[i] != base62[crc % 62])
 			return false;
-	checksum(key + MV_KEY_PREFIX_LEN, sum);
-	return memcmp(key + MV_KEY_PREFIX_LEN + MV_KEY_RANDOM_LEN, sum, MV_KEY_SUM_LEN) == 0;
+		crc /= 62;
+	}
+	return true;
 }
 
 /* The context and the algorithm are kept: looking them up costs more than the hashing. */
@@ -126,9 +152,9 @@ musicverse_new_api_key(PG_FUNCTION_ARGS)
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 
-/* _api_key_hash(key text): NULL for what is no key */
+/* _hash_of_key(key text): NULL for what is no key */
 Datum
-musicverse_api_key_hash(PG_FUNCTION_ARGS)
+musicverse_hash_of_key(PG_FUNCTION_ARGS)
 {
 	text	   *key = PG_GETARG_TEXT_PP(0);
 

@@ -60,11 +60,19 @@ typedef struct MvCall
 	const inet *client_ip;		/* NULL = not known */
 	int			cost;			/* >= 0 */
 	bool		is_signed;		/* its signature was verified */
+
+	/*
+	 * What is signed, or NULL: see is_signed. Verified once the key is known to
+	 * be good, so that nobody fills the memory of signatures by made-up keys.
+	 */
+	const struct MvRequest *request;
+	const char *signatures;		/* not NUL-terminated */
+	int			signatures_len;
 } MvCall;
 
 /*
  * The verdict on a call with a key: form, checksum, hash, revocation, expiry,
- * address, scope, quota, burst. Takes the tokens when it allows. Writes
+ * signature, address, scope, burst, quota. Takes the tokens when it allows. Writes
  * nothing, so that it works in read-only transactions and in recovery; what it
  * took is not given back by a rollback. Never raises for a bad key. Needs a
  * transaction. May take AccessShareLock on api_keys, accounts and tiers.

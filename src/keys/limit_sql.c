@@ -16,11 +16,13 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "keys/bucket.h"
+#include "keys/kept.h"
 #include "keys/rate.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 PG_FUNCTION_INFO_V1(musicverse_take_tokens);
 PG_FUNCTION_INFO_V1(musicverse_take_tokens_all);
@@ -28,18 +30,26 @@ PG_FUNCTION_INFO_V1(musicverse_rate_limit_status);
 
 #define MAX_LIMITS	16
 
-/* A rate's bytes are nearly always those of the call before. */
+/* A rate's bytes are nearly always those of the call before */
 #define KEPT_RATE	32
 
 typedef struct Kept
 {
-	TupleDesc	desc;
+	MvKept		kept;
 	int			rate_len;
 	char		rate[KEPT_RATE];
 	double		ns_per_token;
 	int64		capacity;
 	Datum		zero;
+	HeapTuple	allowed;		/* of take_tokens(): the row of a call that was allowed, to be copied */
 } Kept;
+
+/* How the columns begin that can't be null */
+typedef struct AllowedRow
+{
+	bool		allowed;
+	int32		remaining;
+} AllowedRow;
 
 double
 mv_ns_per_token_safe(Numeric per_second, int64 capacity)
@@ -100,22 +110,20 @@ check_numbers(int cost, int capacity)
 				 errmsg("capacity must be greater than 0, but is %d", capacity)));
 }
 
-static Kept *
-kept(FunctionCallInfo fcinfo)
+static inline Kept *
+kept(FunctionCallInfo fcinfo, const char *what)
 {
-	Kept	   *result = fcinfo->flinfo->fn_extra;
-	MemoryContext old;
+	Kept	   *result = mv_kept(fcinfo, sizeof(Kept));
 
-	if (likely(result != NULL))
-		return result;
-	old = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-	result = palloc0(sizeof(Kept));
-	if (get_call_result_type(fcinfo, NULL, &result->desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
-	BlessTupleDesc(result->desc);
-	result->zero = NumericGetDatum(int64_to_numeric(0));
-	MemoryContextSwitchTo(old);
-	fcinfo->flinfo->fn_extra = result;
+	if (unlikely(result->zero == 0))
+	{
+		MemoryContext old;
+
+		mv_shared_require(what);
+		old = MemoryContextSwitchTo(TopMemoryContext);
+		result->zero = NumericGetDatum(int64_to_numeric(0));
+		MemoryContextSwitchTo(old);
+	}
 	return result;
 }
 
@@ -131,12 +139,33 @@ let_pass(MvBucketAnswer *answer)
 	return answer->allowed;
 }
 
+/* The row (true, remaining, 0): forming it anew would cost as much as the limit itself. */
+static Datum
+allowed_row(Kept *cache, int32 remaining)
+{
+	HeapTupleHeader row;
+
+	if (unlikely(cache->allowed == NULL))
+	{
+		MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+		Datum		values[3] = {BoolGetDatum(true), Int32GetDatum(0), cache->zero};
+		bool		nulls[3] = {false, false, false};
+
+		cache->allowed = heap_form_tuple(cache->kept.desc, values, nulls);
+		MemoryContextSwitchTo(old);
+	}
+	row = palloc(cache->allowed->t_len);
+	memcpy(row, cache->allowed->t_data, cache->allowed->t_len);
+	((AllowedRow *) ((char *) row + row->t_hoff))->remaining = remaining;
+	return HeapTupleHeaderGetDatum(row);
+}
+
 /* take_tokens(bucket text, cost int, capacity int, refill_per_second numeric) */
 Datum
 musicverse_take_tokens(PG_FUNCTION_ARGS)
 {
 	static const char *const names[] = {"bucket", "cost", "capacity", "refill_per_second"};
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "take_tokens()");
 	text	   *bucket;
 	struct varlena *rate;
 	int			cost;
@@ -170,6 +199,8 @@ musicverse_take_tokens(PG_FUNCTION_ARGS)
 
 	mv_bucket_take(mv_bucket_id(MV_BUCKET_NAMED, VARDATA_ANY(bucket), VARSIZE_ANY_EXHDR(bucket)),
 				   cost, capacity, cache->ns_per_token, &answer);
+	if (answer.allowed)
+		return allowed_row(cache, (int32) answer.remaining);
 	values[0] = BoolGetDatum(let_pass(&answer));
 	values[1] = Int32GetDatum((int32) answer.remaining);
 	values[2] = cache->zero;
@@ -177,7 +208,7 @@ musicverse_take_tokens(PG_FUNCTION_ARGS)
 		values[2] = mv_seconds(MV_NS_TO_US(answer.retry_ns));
 	else if (answer.retry_ns < 0)
 		nulls[2] = true;
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->desc, values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->kept.desc, values, nulls)));
 }
 
 static int
@@ -212,7 +243,7 @@ elements(FunctionCallInfo fcinfo, int arg, const char *name, Oid type, Datum **v
 Datum
 musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 {
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "take_tokens_all()");
 	Datum	   *names;
 	Datum	   *capacities;
 	Datum	   *rates;
@@ -220,6 +251,7 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 	int			cost;
 	MvBucketId	id[MAX_LIMITS];
 	double		ns_per_token[MAX_LIMITS];
+	bool		counted[MAX_LIMITS];
 	MvBucketAnswer tightest = {.allowed = true};
 	int			which = -1;
 	Datum		values[4];
@@ -251,6 +283,7 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 		MvBucketAnswer answer;
 
 		mv_bucket_take(id[i], cost, DatumGetInt32(capacities[i]), ns_per_token[i], &answer);
+		counted[i] = !answer.no_room;
 		if (which < 0 || !answer.allowed || answer.remaining < tightest.remaining)
 		{
 			tightest = answer;
@@ -259,7 +292,8 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 		if (!answer.allowed)
 		{
 			while (--i >= 0)
-				mv_bucket_give_back(id[i], cost, ns_per_token[i]);
+				if (counted[i])
+					mv_bucket_give_back(id[i], cost, ns_per_token[i]);
 			break;
 		}
 	}
@@ -272,14 +306,14 @@ musicverse_take_tokens_all(PG_FUNCTION_ARGS)
 		values[3] = mv_seconds(MV_NS_TO_US(tightest.retry_ns));
 	else if (tightest.retry_ns < 0)
 		nulls[3] = true;
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->desc, values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->kept.desc, values, nulls)));
 }
 
 /* rate_limit_status() */
 Datum
 musicverse_rate_limit_status(PG_FUNCTION_ARGS)
 {
-	Kept	   *cache = kept(fcinfo);
+	Kept	   *cache = kept(fcinfo, "rate_limit_status()");
 	int64		counts[4];
 	Datum		values[4];
 	bool		nulls[4] = {false, false, false, false};
@@ -287,5 +321,5 @@ musicverse_rate_limit_status(PG_FUNCTION_ARGS)
 	mv_bucket_counts(&counts[0], &counts[1], &counts[2], &counts[3]);
 	for (int i = 0; i < 4; i++)
 		values[i] = Int64GetDatum(counts[i]);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->desc, values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(cache->kept.desc, values, nulls)));
 }

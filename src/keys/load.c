@@ -132,6 +132,8 @@ take_scopes(Row *row, MvKey *key)
 		key->scopes_len += len;
 		key->scopes[key->scopes_len++] = '\0';
 	}
+	if (n > 0 && key->scopes_len == 0)
+		key->scopes[key->scopes_len++] = '\0';
 }
 
 bool
@@ -172,25 +174,47 @@ quota(Row *row, const char *name)
 	return isnull ? -1 : DatumGetInt64(value);
 }
 
-void
-mv_load_limits(const pg_uuid_t *user_id, MvKey *key)
+/* The tier of a user's account; the account's default when it has none yet. */
+static text *
+load_tier(const pg_uuid_t *user_id)
 {
 	const MvCatalog *catalog = mv_catalog();
-	text	   *tier = cstring_to_text(FIRST_TIER);
+	text	   *tier;
 	Row			row;
 	bool		isnull;
 
 	find_row(&row, catalog->accounts, catalog->accounts_pkey, F_UUID_EQ, UUIDPGetDatum(user_id));
-	if (row.found)
-		tier = DatumGetTextPCopy(column(&row, "tier", &isnull));
+	tier = row.found ? DatumGetTextPCopy(column(&row, "tier", &isnull)) : cstring_to_text(FIRST_TIER);
 	end_row(&row);
+	return tier;
+}
 
-	find_row(&row, catalog->tiers, catalog->tiers_pkey, F_TEXTEQ, PointerGetDatum(tier));
-	if (!row.found)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("there is no tier \"%s\"", text_to_cstring(tier)),
-				 errhint("New accounts have it: insert it into musicverse.tiers.")));
+void
+mv_load_limits(const pg_uuid_t *user_id, MvKey *key)
+{
+	const MvCatalog *catalog = mv_catalog();
+	text	   *tier = load_tier(user_id);
+	Row			row;
+	bool		isnull;
+
+	/* between two looks the account may have left the tier, and the tier have been deleted */
+	for (;;)
+	{
+		text	   *gone;
+
+		find_row(&row, catalog->tiers, catalog->tiers_pkey, F_TEXTEQ, PointerGetDatum(tier));
+		if (row.found)
+			break;
+		end_row(&row);
+		gone = tier;
+		tier = load_tier(user_id);
+		if (VARSIZE_ANY_EXHDR(gone) == VARSIZE_ANY_EXHDR(tier) &&
+			memcmp(VARDATA_ANY(gone), VARDATA_ANY(tier), VARSIZE_ANY_EXHDR(tier)) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					 errmsg("there is no tier \"%s\"", text_to_cstring(tier)),
+					 errhint("New accounts have it: insert it into musicverse.tiers.")));
+	}
 	text_to_cstring_buffer(tier, key->tier, sizeof(key->tier));
 	key->burst = DatumGetInt32(column(&row, "burst", &isnull));
 	key->ns_per_token = mv_ns_per_token_safe(DatumGetNumeric(column(&row, "refill_per_second", &isnull)), key->burst);

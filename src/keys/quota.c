@@ -6,44 +6,36 @@
  * their partition's lock, shared, by compare and swap; an entry is put in,
  * moved to the next day or thrown out under the same lock, exclusive.
  *
- * The ledger quota_usage has what the usage worker wrote last; only an entry
- * that it has written down may be thrown out. Who reads the ledger remembers
- * how often entries of the partition had been thrown out before: if another
- * one was meanwhile, what was read may be older than it, and is read again.
+ * Only an entry that the ledger has may be thrown out, see quota_ledger.c. Who
+ * reads the ledger remembers how often entries of the partition had been
+ * thrown out before: if another one was meanwhile, what was read may be older
+ * than it, and is read again.
+ *
+ * A clock that is set back gives no quota back: an entry stays in the period
+ * that has begun. Set back by more than that, its count goes on in the period
+ * of now, so that a clock that was wrong for a moment locks nobody out for long.
  *
  * After a crash the counts begin with the ledger's; after a clean restart they
- * come from the state file. The worker alone writes the ledger, with what is
- * the greater of its and what stands there.
+ * come from the state file.
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/table.h"
-#include "catalog/pg_type.h"
 #include "common/hashfn.h"
-#include "core/catalog.h"
 #include "core/clock.h"
-#include "core/compat.h"
 #include "core/shared.h"
 #include "core/state.h"
-#include "executor/spi.h"
-#include "fmgr.h"
 #include "keys/bucket.h"
 #include "keys/period.h"
 #include "keys/quota.h"
+#include "keys/quota_int.h"
 #include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
-#include "utils/datetime.h"
-#include "utils/fmgroids.h"
+#include "storage/proc.h"
+#include "utils/date.h"
 #include "utils/guc.h"
-#include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #define WAYS		8
 #define PARTITIONS	128
-#define FLUSH_BATCH 1000
 #define FORGOTTEN_AFTER USECS_PER_DAY
 
 typedef struct QuotaEntry
@@ -75,6 +67,7 @@ typedef struct SavedQuota
 
 static int	quota_entries = 65536;
 static Quotas *quotas = NULL;
+static uint32 *tags;			/* of the entries, WAYS a set: a part of their user's hash, to be compared first; 0 = free */
 static QuotaEntry *entries;
 static LWLockPadded *locks;
 
@@ -88,14 +81,17 @@ number_of_sets(void)
 static Size
 quotas_size(void)
 {
-	return add_size(MAXALIGN(sizeof(Quotas)), mul_size(number_of_sets() * WAYS, sizeof(QuotaEntry)));
+	Size		size = add_size(CACHELINEALIGN(sizeof(Quotas)), CACHELINEALIGN(mul_size(number_of_sets() * WAYS, sizeof(uint32))));
+
+	return add_size(size, mul_size(number_of_sets() * WAYS, sizeof(QuotaEntry)));
 }
 
 static void
 quotas_start(void *memory, LWLockPadded *tranche, bool fresh)
 {
 	quotas = memory;
-	entries = (QuotaEntry *) ((char *) memory + MAXALIGN(sizeof(Quotas)));
+	tags = (uint32 *) ((char *) memory + CACHELINEALIGN(sizeof(Quotas)));
+	entries = (QuotaEntry *) ((char *) tags + CACHELINEALIGN(number_of_sets() * WAYS * sizeof(uint32)));
 	locks = tranche;
 	if (!fresh)
 		return;
@@ -105,6 +101,7 @@ quotas_start(void *memory, LWLockPadded *tranche, bool fresh)
 		pg_atomic_init_u64(&quotas->thrown_out[i], 0);
 	for (uint64 i = 0; i < quotas->nsets * WAYS; i++)
 	{
+		tags[i] = 0;
 		entries[i].database = InvalidOid;
 		for (int p = 0; p < MV_PERIODS; p++)
 			pg_atomic_init_u64(&entries[i].used[p], 0);
@@ -112,48 +109,11 @@ quotas_start(void *memory, LWLockPadded *tranche, bool fresh)
 	}
 }
 
-void
-mv_period(TimestampTz at, DateADT start[MV_PERIODS], DateADT next[MV_PERIODS])
-{
-	static DateADT known = PG_INT32_MIN;
-	static DateADT month;
-	static DateADT next_month;
-	DateADT		day = at >= 0 ? at / USECS_PER_DAY : -((-at + USECS_PER_DAY - 1) / USECS_PER_DAY);
-
-	if (day != known)
-	{
-		int			y,
-					m,
-					d;
-
-		j2date(day + POSTGRES_EPOCH_JDATE, &y, &m, &d);
-		month = date2j(y, m, 1) - POSTGRES_EPOCH_JDATE;
-		next_month = mv_period_after(MV_MONTH, month);
-		known = day;
-	}
-	start[MV_DAY] = day;
-	start[MV_MONTH] = month;
-	next[MV_DAY] = day + 1;
-	next[MV_MONTH] = next_month;
-}
-
-DateADT
-mv_period_after(MvPeriod period, DateADT start)
-{
-	int			y,
-				m,
-				d;
-
-	if (period == MV_DAY)
-		return start + 1;
-	j2date(start + POSTGRES_EPOCH_JDATE, &y, &m, &d);
-	return (m == 12 ? date2j(y + 1, 1, 1) : date2j(y, m + 1, 1)) - POSTGRES_EPOCH_JDATE;
-}
-
 /* Where a user's entry may be, and the partition of that set */
 typedef struct Place
 {
-	QuotaEntry *set;
+	uint64		first;
+	uint32		tag;
 	int			partition;
 } Place;
 
@@ -162,7 +122,7 @@ place_of(Oid database, const pg_uuid_t *user_id)
 {
 	uint64		hash = hash_bytes_extended(user_id->data, UUID_LEN, database);
 	uint64		set = (uint64) (((unsigned __int128) hash * quotas->nsets) >> 64);
-	Place		place = {&entries[set * WAYS], set % PARTITIONS};
+	Place		place = {set * WAYS, (uint32) hash | 1, set % PARTITIONS};
 
 	return place;
 }
@@ -176,9 +136,9 @@ lock_of(const Place *place)
 static inline QuotaEntry *
 find(const Place *place, Oid database, const pg_uuid_t *user_id)
 {
-	for (int i = 0; i < WAYS; i++)
-		if (place->set[i].database == database && memcmp(&place->set[i].user_id, user_id, UUID_LEN) == 0)
-			return &place->set[i];
+	for (uint64 i = place->first; i < place->first + WAYS; i++)
+		if (tags[i] == place->tag && entries[i].database == database && memcmp(&entries[i].user_id, user_id, UUID_LEN) == 0)
+			return &entries[i];
 	return NULL;
 }
 
@@ -191,11 +151,15 @@ is_written(QuotaEntry *entry)
 	return true;
 }
 
-/*
- * A free place, or that of the entry longest not asked of those in the ledger;
- * what nobody writes down is forgotten after FORGOTTEN_AFTER, as its database
- * may be gone. NULL when there is none.
- */
+/* Whether nothing is lost, or nobody will ever write it: its database may be gone, or have no worker. */
+static bool
+may_go(QuotaEntry *entry, TimestampTz now)
+{
+	return is_written(entry) || (int64) pg_atomic_read_u64(&entry->asked_at) < now - FORGOTTEN_AFTER ||
+		(entry->database != MyDatabaseId && MyProc != NULL && mv_database_find(entry->database) == NULL);
+}
+
+/* A free place, or that of the entry longest not asked of those that may go. NULL when there is none. */
 static QuotaEntry *
 make_room(const Place *place)
 {
@@ -204,63 +168,26 @@ make_room(const Place *place)
 
 	for (int i = 0; i < WAYS; i++)
 	{
-		QuotaEntry *entry = &place->set[i];
+		QuotaEntry *entry = &entries[place->first + i];
 
 		if (!OidIsValid(entry->database))
 			return entry;
-		if ((is_written(entry) || (int64) pg_atomic_read_u64(&entry->asked_at) < now - FORGOTTEN_AFTER) &&
+		if (may_go(entry, now) &&
 			(oldest == NULL || pg_atomic_read_u64(&entry->asked_at) < pg_atomic_read_u64(&oldest->asked_at)))
 			oldest = entry;
 	}
 	if (oldest != NULL)
 	{
 		oldest->database = InvalidOid;
+		tags[oldest - entries] = 0;
 		pg_atomic_fetch_add_u64(&quotas->thrown_out[place->partition], 1);
 	}
 	return oldest;
 }
 
-/* Reads one period of the ledger by a snapshot of now; 0 when it has nothing of the period that begins on the day. */
-static void
-read_ledger(const pg_uuid_t *user_id, const DateADT start[MV_PERIODS], uint64 used[MV_PERIODS], uint64 written[MV_PERIODS])
-{
-	const MvCatalog *catalog = mv_catalog();
-	Relation	table = table_open(catalog->quota_usage, AccessShareLock);
-	Relation	index = index_open(catalog->quota_usage_pkey, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(table, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	IndexScanDesc scan = mv_index_beginscan(table, index, snapshot, 1);
-	TupleDesc	desc = RelationGetDescr(table);
-	ScanKeyData key;
-
-	for (int p = 0; p < MV_PERIODS; p++)
-	{
-		used[p] = 0;
-		written[p] = PG_UINT64_MAX;
-	}
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_UUID_EQ, UUIDPGetDatum(user_id));
-	index_rescan(scan, &key, 1, NULL, 0);
-	while (index_getnext_slot(scan, ForwardScanDirection, slot))
-	{
-		bool		isnull;
-		char	   *name = TextDatumGetCString(slot_getattr(slot, mv_attnum(desc, "period"), &isnull));
-		MvPeriod	period = strcmp(name, "day") == 0 ? MV_DAY : MV_MONTH;
-
-		if (DatumGetDateADT(slot_getattr(slot, mv_attnum(desc, "starts_on"), &isnull)) != start[period])
-			continue;
-		used[period] = DatumGetInt64(slot_getattr(slot, mv_attnum(desc, "used"), &isnull));
-		written[period] = used[period];
-	}
-	index_endscan(scan);
-	UnregisterSnapshot(snapshot);
-	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, AccessShareLock);
-	table_close(table, AccessShareLock);
-}
-
 /* Puts the user's entry in if it isn't there. False when there is no room. Holds no lock. */
 static bool
-put_in(const Place *place, const pg_uuid_t *user_id, const DateADT start[MV_PERIODS])
+put_in(const Place *place, const pg_uuid_t *user_id, const DateADT start[MV_PERIODS], const DateADT next[MV_PERIODS])
 {
 	for (;;)
 	{
@@ -270,7 +197,7 @@ put_in(const Place *place, const pg_uuid_t *user_id, const DateADT start[MV_PERI
 		QuotaEntry *entry;
 
 		pg_memory_barrier();
-		read_ledger(user_id, start, used, written);
+		quota_read_ledger(user_id, start, next, used, written);
 		LWLockAcquire(lock_of(place), LW_EXCLUSIVE);
 		if (find(place, MyDatabaseId, user_id) != NULL)
 		{
@@ -294,27 +221,40 @@ put_in(const Place *place, const pg_uuid_t *user_id, const DateADT start[MV_PERI
 			}
 			pg_atomic_write_u64(&entry->asked_at, mv_now());
 			entry->database = MyDatabaseId;
+			tags[entry - entries] = place->tag;
 		}
 		LWLockRelease(lock_of(place));
 		return entry != NULL;
 	}
 }
 
-/* Moves an entry to periods that have begun since. One that began later stays: the clock was set back. */
+/* Whether an entry counts in a period that goes on, or begins next: then the clock was set back a little. */
+static inline bool
+is_current(const QuotaEntry *entry, const DateADT start[MV_PERIODS], const DateADT next[MV_PERIODS])
+{
+	for (int p = 0; p < MV_PERIODS; p++)
+		if (entry->start[p] < start[p] || entry->start[p] > next[p])
+			return false;
+	return true;
+}
+
+/* Moves an entry to the periods of now. The count of one that is still to come goes on in them. */
 static void
-move_on(const Place *place, const pg_uuid_t *user_id, const DateADT start[MV_PERIODS])
+move_on(const Place *place, const pg_uuid_t *user_id, const DateADT start[MV_PERIODS], const DateADT next[MV_PERIODS])
 {
 	QuotaEntry *entry;
 
 	LWLockAcquire(lock_of(place), LW_EXCLUSIVE);
 	entry = find(place, MyDatabaseId, user_id);
 	for (int p = 0; entry != NULL && p < MV_PERIODS; p++)
+	{
+		if (entry->start[p] >= start[p] && entry->start[p] <= next[p])
+			continue;
 		if (entry->start[p] < start[p])
-		{
-			entry->start[p] = start[p];
 			pg_atomic_write_u64(&entry->used[p], 0);
-			entry->written[p] = PG_UINT64_MAX;
-		}
+		entry->start[p] = start[p];
+		entry->written[p] = PG_UINT64_MAX;
+	}
 	LWLockRelease(lock_of(place));
 }
 
@@ -359,9 +299,15 @@ count(QuotaEntry *entry, int64 cost, const int64 limits[MV_PERIODS], MvQuotaAnsw
 }
 
 void
-mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIODS], MvQuotaAnswer *answer)
+mv_quota_prefetch(const pg_uuid_t *user_id)
 {
-	TimestampTz now = mv_now();
+	if (quotas != NULL)
+		__builtin_prefetch(&tags[place_of(MyDatabaseId, user_id).first]);
+}
+
+void
+mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIODS], TimestampTz now, MvQuotaAnswer *answer)
+{
 	DateADT		start[MV_PERIODS];
 	DateADT		next[MV_PERIODS];
 	Place		place;
@@ -373,14 +319,14 @@ mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIOD
 	for (;;)
 	{
 		QuotaEntry *entry;
-		bool		is_current = false;
+		bool		counted = false;
 
 		LWLockAcquire(lock_of(&place), LW_SHARED);
 		entry = find(&place, MyDatabaseId, user_id);
 		if (entry != NULL)
 		{
-			is_current = entry->start[MV_DAY] >= start[MV_DAY] && entry->start[MV_MONTH] >= start[MV_MONTH];
-			if (is_current)
+			counted = is_current(entry, start, next);
+			if (counted)
 			{
 				for (int p = 0; p < MV_PERIODS; p++)
 					answer->resets_at[p] = MV_DAY_BEGINS(entry->start[p] == start[p] ? next[p] : mv_period_after(p, entry->start[p]));
@@ -390,11 +336,11 @@ mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIOD
 			}
 		}
 		LWLockRelease(lock_of(&place));
-		if (is_current)
+		if (counted)
 			return;
 		if (entry != NULL)
-			move_on(&place, user_id, start);
-		else if (!put_in(&place, user_id, start))
+			move_on(&place, user_id, start, next);
+		else if (!put_in(&place, user_id, start, next))
 		{
 			pg_atomic_fetch_add_u64(&quotas->no_room, 1);
 			answer->allowed = mv_admit_when_full || (limits[MV_DAY] < 0 && limits[MV_MONTH] < 0);
@@ -410,16 +356,27 @@ mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIOD
 }
 
 void
-mv_quota_give_back(const pg_uuid_t *user_id, int64 cost)
+mv_quota_look(const pg_uuid_t *user_id, MvQuotaAnswer *answer)
 {
-	Place		place = place_of(MyDatabaseId, user_id);
-	QuotaEntry *entry;
+	static const int64 any_number[MV_PERIODS] = {-1, -1};
+	DateADT		start[MV_PERIODS];
+	DateADT		next[MV_PERIODS];
+	uint64		used[MV_PERIODS];
+	uint64		written[MV_PERIODS];
 
-	LWLockAcquire(lock_of(&place), LW_SHARED);
-	entry = find(&place, MyDatabaseId, user_id);
-	for (int p = 0; entry != NULL && p < MV_PERIODS; p++)
-		pg_atomic_sub_fetch_u64(&entry->used[p], cost);
-	LWLockRelease(lock_of(&place));
+	if (quotas != NULL)
+	{
+		mv_quota_take(user_id, 0, any_number, mv_now(), answer);
+		return;
+	}
+	mv_period(mv_now(), start, next);
+	quota_read_ledger(user_id, start, next, used, written);
+	answer->allowed = true;
+	for (int p = 0; p < MV_PERIODS; p++)
+	{
+		answer->used[p] = used[p];
+		answer->resets_at[p] = MV_DAY_BEGINS(next[p]);
+	}
 }
 
 void
@@ -436,33 +393,21 @@ mv_quota_counts(int64 *room, int64 *entries_used, int64 *no_room)
 	*no_room = pg_atomic_read_u64(&quotas->no_room);
 }
 
-/* What was sent to the ledger and counts as written once that is committed */
-typedef struct Sent
+int
+quota_gather(QuotaRow *rows, int n, uint64 *from)
 {
-	pg_uuid_t	user_id;
-	DateADT		start[MV_PERIODS];
-	uint64		used[MV_PERIODS];
-} Sent;
+	int			gathered = 0;
 
-static Sent *sent = NULL;
-static int	nsent = 0;
-static uint64 next_set = 0;
-
-/* Gathers entries that the ledger doesn't have yet, from where it stopped. */
-static void
-gather(void)
-{
-	nsent = 0;
-	for (; next_set < quotas->nsets && nsent + WAYS <= FLUSH_BATCH; next_set++)
+	for (; *from < quotas->nsets && gathered + WAYS <= n; (*from)++)
 	{
-		QuotaEntry *set = &entries[next_set * WAYS];
-		LWLock	   *lock = &locks[next_set % PARTITIONS].lock;
+		QuotaEntry *set = &entries[*from * WAYS];
+		LWLock	   *lock = &locks[*from % PARTITIONS].lock;
 
 		LWLockAcquire(lock, LW_SHARED);
 		for (int i = 0; i < WAYS; i++)
 			if (set[i].database == MyDatabaseId && !is_written(&set[i]))
 			{
-				Sent	   *to = &sent[nsent++];
+				QuotaRow   *to = &rows[gathered++];
 
 				to->user_id = set[i].user_id;
 				for (int p = 0; p < MV_PERIODS; p++)
@@ -473,78 +418,21 @@ gather(void)
 			}
 		LWLockRelease(lock);
 	}
-}
-
-bool
-mv_quota_gather(bool first)
-{
-	if (first)
-		next_set = 0;
-	if (sent == NULL)
-		sent = MemoryContextAlloc(TopMemoryContext, FLUSH_BATCH * sizeof(Sent));
-	gather();
-	return nsent > 0;
-}
-
-static Datum
-array_of(Datum *values, int n, Oid type, int len, bool byval, char align)
-{
-	return PointerGetDatum(construct_array(values, n, type, len, byval, align));
+	return gathered;
 }
 
 void
-mv_quota_flush(void)
+quota_written(const QuotaRow *row)
 {
-	static const char *const names[] = {[MV_DAY] = "day", [MV_MONTH] = "month"};
-	int			n = nsent * MV_PERIODS;
-	Datum	   *users = palloc(n * sizeof(Datum));
-	Datum	   *periods = palloc(n * sizeof(Datum));
-	Datum	   *starts = palloc(n * sizeof(Datum));
-	Datum	   *used = palloc(n * sizeof(Datum));
-	Oid			types[4] = {UUIDARRAYOID, TEXTARRAYOID, DATEARRAYOID, INT8ARRAYOID};
-	Datum		values[4];
+	Place		place = place_of(MyDatabaseId, &row->user_id);
+	QuotaEntry *entry;
 
-	for (int i = 0; i < n; i++)
-	{
-		Sent	   *from = &sent[i / MV_PERIODS];
-		int			p = i % MV_PERIODS;
-
-		users[i] = UUIDPGetDatum(&from->user_id);
-		periods[i] = CStringGetTextDatum(names[p]);
-		starts[i] = DateADTGetDatum(from->start[p]);
-		used[i] = Int64GetDatum((int64) from->used[p]);
-	}
-	values[0] = array_of(users, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR);
-	values[1] = array_of(periods, n, TEXTOID, -1, false, TYPALIGN_INT);
-	values[2] = array_of(starts, n, DATEOID, sizeof(DateADT), true, TYPALIGN_INT);
-	values[3] = array_of(used, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
-	if (SPI_execute_with_args("insert into musicverse.quota_usage as q (user_id, period, starts_on, used)"
-							  " select u.user_id, u.period, u.starts_on, u.used"
-							  " from unnest($1, $2, $3, $4) as u (user_id, period, starts_on, used)"
-							  " join musicverse.accounts a using (user_id) order by u.user_id, u.period for key share of a"
-							  " on conflict (user_id, period) do update"
-							  " set used = case when q.starts_on = excluded.starts_on then greatest(q.used, excluded.used) else excluded.used end,"
-							  " starts_on = excluded.starts_on, updated_at = musicverse._now()"
-							  " where q.starts_on <= excluded.starts_on", 4, types, values, NULL, false, 0) != SPI_OK_INSERT)
-		elog(ERROR, "could not write quotas");
-}
-
-void
-mv_quota_flushed(void)
-{
-	for (int i = 0; i < nsent; i++)
-	{
-		Place		place = place_of(MyDatabaseId, &sent[i].user_id);
-		QuotaEntry *entry;
-
-		LWLockAcquire(lock_of(&place), LW_EXCLUSIVE);
-		entry = find(&place, MyDatabaseId, &sent[i].user_id);
-		for (int p = 0; entry != NULL && p < MV_PERIODS; p++)
-			if (entry->start[p] == sent[i].start[p])
-				entry->written[p] = sent[i].used[p];
-		LWLockRelease(lock_of(&place));
-	}
-	nsent = 0;
+	LWLockAcquire(lock_of(&place), LW_EXCLUSIVE);
+	entry = find(&place, MyDatabaseId, &row->user_id);
+	for (int p = 0; entry != NULL && p < MV_PERIODS; p++)
+		if (entry->start[p] == row->start[p])
+			entry->written[p] = row->used[p];
+	LWLockRelease(lock_of(&place));
 }
 
 static void
@@ -556,6 +444,8 @@ save_quotas(StringInfo out)
 
 		if (!OidIsValid(entries[i].database))
 			continue;
+		if (!mv_state_has_room(out, sizeof(saved)))
+			return;
 		memset(&saved, 0, sizeof(saved));
 		saved.database = entries[i].database;
 		saved.user_id = entries[i].user_id;
@@ -569,6 +459,16 @@ save_quotas(StringInfo out)
 	}
 }
 
+/* What save_quotas() can have written */
+static bool
+is_sound(const SavedQuota *saved)
+{
+	for (int p = 0; p < MV_PERIODS; p++)
+		if (!IS_VALID_DATE(saved->start[p]) || saved->used[p] > PG_INT64_MAX)
+			return false;
+	return OidIsValid(saved->database);
+}
+
 /* After a crash the ledger knows better. */
 static void
 load_quotas(const char *data, Size len, int64 age_us, bool clean)
@@ -580,13 +480,16 @@ load_quotas(const char *data, Size len, int64 age_us, bool clean)
 		QuotaEntry *entry;
 
 		memcpy(&saved, data + at, sizeof(saved));
-		if (!OidIsValid(saved.database))
+		if (!is_sound(&saved))
 			continue;
 		place = place_of(saved.database, &saved.user_id);
+		if (find(&place, saved.database, &saved.user_id) != NULL)
+			continue;
 		entry = make_room(&place);
 		if (entry == NULL)
 			continue;
 		entry->database = saved.database;
+		tags[entry - entries] = place.tag;
 		entry->user_id = saved.user_id;
 		pg_atomic_write_u64(&entry->asked_at, mv_now());
 		for (int p = 0; p < MV_PERIODS; p++)

@@ -28,16 +28,20 @@ typedef struct MvQuotaAnswer
 
 extern void mv_quota_init(void);
 
+/* Asks for the memory that taking will read first, for those who have something else to do meanwhile. */
+extern void mv_quota_prefetch(const pg_uuid_t *user_id);
+
 /*
  * Takes cost of both quotas, or of none. A limit below 0 means any number; the
  * use is counted all the same. The first call of a user since its counters
  * were last dropped reads the ledger by a fresh snapshot (AccessShareLock on
  * quota_usage). Exact among concurrent callers. With cost 0 it only looks.
+ * The caller tells the time, by mv_now().
  */
-extern void mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIODS], MvQuotaAnswer *answer);
+extern void mv_quota_take(const pg_uuid_t *user_id, int64 cost, const int64 limits[MV_PERIODS], TimestampTz now, MvQuotaAnswer *answer);
 
-/* Gives back what was taken for a call that another limit then refused. */
-extern void mv_quota_give_back(const pg_uuid_t *user_id, int64 cost);
+/* What a user has used; by the ledger alone where there is no shared memory. */
+extern void mv_quota_look(const pg_uuid_t *user_id, MvQuotaAnswer *answer);
 
 /* How many users can be counted at once, how many are, and how often there was no room. */
 extern void mv_quota_counts(int64 *room, int64 *entries_used, int64 *no_room);

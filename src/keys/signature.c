@@ -6,10 +6,15 @@
  * them can contain a line's end, so two requests never have the same lines.
  *
  * A signature that was found good stands in one of WAYS places of a set until
- * its moment is further away than the tolerance it was verified with. When all
- * places of a set are taken the signature is refused: a replay must not pass
- * because there was no room. A clean restart keeps them by the state file.
- * After a crash signatures made before the server started are refused.
+ * its moment is further away than the tolerance it was verified with, and then
+ * until its place is needed. When all places of a set are needed the signature
+ * is refused: a replay must not pass because there was no room.
+ *
+ * What is no longer remembered is told by one number, not_before: nothing
+ * signed before is good. It grows with each signature that loses its place, so
+ * that neither a clock that is set back nor a larger tolerance makes one good
+ * again. A clean restart keeps all of it by the state file. After a crash
+ * signatures made before the server started are refused.
  *
  * Locks: the partition's, exclusive, for a look at one set.
  */
@@ -50,15 +55,18 @@ typedef struct Seen
 {
 	unsigned char mac[16];		/* its first half suffices to tell signatures apart */
 	Oid			database;		/* InvalidOid = free */
-	int64		until;			/* seconds since 1970 */
+	int64		ts;				/* its moment, in seconds since 1970 */
+	int64		until;			/* its place is needed */
 } Seen;
 
 typedef struct Signatures
 {
 	uint64		nsets;
-	int64		not_before;		/* what was signed before can't be known to be new */
+	pg_atomic_uint64 not_before;	/* what was signed before can't be known to be new */
 	pg_atomic_uint64 no_room;
 } Signatures;
+
+int			mv_signature_tolerance = 300;
 
 static int	signature_memory = 65536;
 static Signatures *signatures = NULL;
@@ -92,7 +100,7 @@ signatures_start(void *memory, LWLockPadded *tranche, bool fresh)
 	if (!fresh)
 		return;
 	signatures->nsets = number_of_sets();
-	signatures->not_before = seconds_now() + 1;
+	pg_atomic_init_u64(&signatures->not_before, (uint64) (seconds_now() + 1));
 	pg_atomic_init_u64(&signatures->no_room, 0);
 }
 
@@ -108,35 +116,76 @@ set_of(const unsigned char *mac, int *partition)
 	return &seen[set * WAYS];
 }
 
-/* Remembers a signature. False when it was there, or there is no room. */
+static inline int64
+not_before(void)
+{
+	return (int64) pg_atomic_read_u64(&signatures->not_before);
+}
+
+/* A signature of this moment isn't remembered any more. */
+static void
+forget(int64 ts)
+{
+	uint64		before = pg_atomic_read_u64(&signatures->not_before);
+
+	while ((int64) before <= ts &&
+		   !pg_atomic_compare_exchange_u64(&signatures->not_before, &before, (uint64) ts + 1))
+		;
+}
+
+/* The place of a set for another signature: a free one, or the one needed least long; NULL for none. */
+static Seen *
+make_room(Seen *set, int64 now)
+{
+	Seen	   *room = NULL;
+
+	for (int i = 0; i < WAYS; i++)
+	{
+		if (!OidIsValid(set[i].database))
+			return &set[i];
+		if (set[i].until < now && (room == NULL || set[i].until < room->until))
+			room = &set[i];
+	}
+	if (room != NULL)
+		forget(room->ts);
+	return room;
+}
+
 static bool
-is_new(const unsigned char *mac, int64 until, int64 now)
+is_known(const Seen *set, const unsigned char *mac)
+{
+	for (int i = 0; i < WAYS; i++)
+		if (set[i].database == MyDatabaseId && memcmp(set[i].mac, mac, sizeof(set[i].mac)) == 0)
+			return true;
+	return false;
+}
+
+/* Remembers a signature. False when it was there, may have been, or there is no room. */
+static bool
+is_new(const unsigned char *mac, int64 ts, int64 until, int64 now)
 {
 	int			partition;
 	Seen	   *set = set_of(mac, &partition);
 	Seen	   *room = NULL;
-	bool		known = false;
+	bool		refused;
 
 	LWLockAcquire(&locks[partition].lock, LW_EXCLUSIVE);
-	for (int i = 0; i < WAYS; i++)
-	{
-		if (!OidIsValid(set[i].database) || set[i].until < now)
-			room = &set[i];
-		else if (set[i].database == MyDatabaseId && memcmp(set[i].mac, mac, sizeof(set[i].mac)) == 0)
-			known = true;
-	}
-	if (!known && room != NULL)
+	refused = is_known(set, mac) || ts < not_before();
+	if (!refused)
+		room = make_room(set, now);
+	if (room != NULL)
 	{
 		memcpy(room->mac, mac, sizeof(room->mac));
+		room->ts = ts;
 		room->until = until;
 		room->database = MyDatabaseId;
 	}
 	LWLockRelease(&locks[partition].lock);
-	if (!known && room == NULL && pg_atomic_fetch_add_u64(&signatures->no_room, 1) == 0)
+	if (!refused && room == NULL && pg_atomic_fetch_add_u64(&signatures->no_room, 1) == 0)
 		ereport(LOG,
 				(errmsg("signed requests are refused as there is no room to remember them"),
 				 errhint("Raise musicverse.signature_memory and restart the server.")));
-	return !known && room != NULL;
+	return room != NULL;
 }
 
 /* The lines' rule: what a method and a path may consist of. */
@@ -189,7 +238,7 @@ mv_signature_verify(const char *secret, int secret_len, const char *text, int te
 	if (signatures == NULL)
 		mv_shared_require("verifying of signed requests");
 	now = seconds_now();
-	if (request->ts < now - tolerance_s || request->ts > now + tolerance_s || request->ts < signatures->not_before ||
+	if (request->ts < now - tolerance_s || request->ts > now + tolerance_s || request->ts < not_before() ||
 		!is_line(request->method, request->method_len, true) || !is_line(request->path, request->path_len, false))
 		return false;
 	compute(secret, secret_len, request, mac);
@@ -204,7 +253,7 @@ mv_signature_verify(const char *secret, int secret_len, const char *text, int te
 			good |= CRYPTO_memcmp(text + at + VERSION_LEN, expected, sizeof(expected)) == 0;
 		at = end + 1;
 	}
-	return good && is_new(mac, request->ts + tolerance_s, now);
+	return good && is_new(mac, request->ts, request->ts + tolerance_s, now);
 }
 
 void
@@ -324,25 +373,47 @@ musicverse_verify_request_signature(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(mv_signature_verify(secret, secret_len, given, given_len, &request, us / USECS_PER_SEC));
 }
 
+/* What needs no place any more, or finds none, is not kept; not_before says so then. */
 static void
 save_signatures(StringInfo out)
 {
 	int64		now = seconds_now();
+	int64		earliest = not_before();
+	int			head = out->len;
 
-	appendBinaryStringInfo(out, (char *) &signatures->not_before, sizeof(signatures->not_before));
+	appendBinaryStringInfo(out, (char *) &earliest, sizeof(earliest));
 	for (uint64 i = 0; i < signatures->nsets * WAYS; i++)
-		if (OidIsValid(seen[i].database) && seen[i].until >= now)
-			appendBinaryStringInfo(out, (char *) &seen[i], sizeof(Seen));
+	{
+		Seen		saved = seen[i];
+
+		if (!OidIsValid(saved.database))
+			continue;
+		if (saved.until >= now && mv_state_has_room(out, sizeof(saved)))
+			appendBinaryStringInfo(out, (char *) &saved, sizeof(saved));
+		else
+			earliest = Max(earliest, saved.ts + 1);
+	}
+	memcpy(out->data + head, &earliest, sizeof(earliest));
+}
+
+/* What save_signatures() can have written */
+static bool
+is_sound(const Seen *saved)
+{
+	return OidIsValid(saved->database) && saved->ts >= 0 && saved->ts < PG_INT64_MAX / 2 &&
+		saved->until >= saved->ts && saved->until - saved->ts <= MAX_TOLERANCE_S;
 }
 
 static void
 load_signatures(const char *data, Size len, int64 age_us, bool clean)
 {
+	int64		earliest;
 	bool		complete = true;
 
-	if (!clean || len < sizeof(signatures->not_before))
+	if (!clean || len < sizeof(earliest))
 		return;
-	for (Size at = sizeof(signatures->not_before); at + sizeof(Seen) <= len; at += sizeof(Seen))
+	memcpy(&earliest, data, sizeof(earliest));
+	for (Size at = sizeof(earliest); at + sizeof(Seen) <= len; at += sizeof(Seen))
 	{
 		Seen		saved;
 		int			partition;
@@ -353,26 +424,28 @@ load_signatures(const char *data, Size len, int64 age_us, bool clean)
 		set = set_of(saved.mac, &partition);
 		while (i < WAYS && OidIsValid(set[i].database))
 			i++;
-		if (i < WAYS)
+		if (i < WAYS && is_sound(&saved))
 			set[i] = saved;
 		else
 			complete = false;
 	}
 	/* nothing was verified since: what was new then is new now */
 	if (complete)
-		memcpy(&signatures->not_before, data, sizeof(signatures->not_before));
+		pg_atomic_write_u64(&signatures->not_before, (uint64) earliest);
 }
 
 void
 mv_signature_init(void)
 {
 	static const MvSharedPart part = {"musicverse signatures", PARTITIONS, signatures_size, signatures_start};
-	static const MvStateSection section = {"signatures", 1, save_signatures, load_signatures};
+	static const MvStateSection section = {"signatures", 2, save_signatures, load_signatures};
 
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("musicverse.signature_memory", "Signatures of requests that are remembered at once.",
-								"Each until its tolerance is over; more are refused. Each takes 48 bytes.",
+								"Each until its tolerance is over; more are refused. Each takes 60 bytes.",
 								&signature_memory, 65536, 128, 64 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("musicverse.signature_tolerance", "How far the moment of a signed request may be away.",
+							NULL, &mv_signature_tolerance, 300, 1, MAX_TOLERANCE_S, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	mv_shared_add(&part);
 	mv_state_add(&section);
 }

@@ -10,6 +10,9 @@
 /* Settings and shared memory. Called from _PG_init. */
 extern void mv_signature_init(void);
 
+/* musicverse.signature_tolerance, in seconds: how far from now a request's moment may be, where nobody says else */
+extern int	mv_signature_tolerance;
+
 /* A request as it is signed; nothing is NUL-terminated */
 typedef struct MvRequest
 {
@@ -26,7 +29,8 @@ typedef struct MvRequest
  * Is one of the space-separated signatures the request's, made no longer ago or
  * ahead than the tolerance, and seen for the first time? A signature that was
  * found good is used up, whatever becomes of the transaction. The comparison
- * takes the same time however much agrees. Takes a partition's lock of the
+ * takes the same time however much agrees. Who may make up secrets, as the text
+ * of a key that isn't known yet, must not get this far: see MvCall. Takes a partition's lock of the
  * memory of signatures. Raises 55000 without shared memory, XX000 when OpenSSL
  * fails; never for what the request or the signatures look like.
  */

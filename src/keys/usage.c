@@ -5,14 +5,17 @@
  * in one of the sets of WAYS places that its key's hash says. Counting takes
  * the partition's lock shared and adds atomically; putting an entry in and
  * taking it out for the tables take it exclusively. When a set is full the
- * call is counted as dropped, with nothing else.
+ * call is counted as dropped, with nothing else; unless one of its entries is
+ * of a database without a worker, or so old that its worker must be failing:
+ * then that one is dropped, as nobody would ever make room there.
  *
  * What the worker has not taken is kept over a clean restart by the state
  * file. After a crash it is lost, as what was taken and written meanwhile
  * can't be told from it.
  *
- * Locks: a partition's, and that of the entry of a database's worker, each
- * for a few memory accesses and never two of them.
+ * Locks: a partition's, and that of the workers' states, for a few memory
+ * accesses and never both; while either is held, where there is no room, that
+ * of the table of databases.
  */
 #include "postgres.h"
 
@@ -27,12 +30,16 @@
 #include "keys/usage_int.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
 #define WAYS		8
 #define PARTITIONS	64
 #define FIRST_BUCKET_US 50.0
+#define DROPPED_AFTER	90		/* minutes; the worker writes once an hour at least */
+#define MOST_BYTES		(INT64CONST(1) << 50)	/* of one call: what can be added up without overflow */
+#define MOST_DURATION	USECS_PER_DAY
 
 typedef struct UsageEntry
 {
@@ -65,6 +72,7 @@ bool		mv_count_verifications = true;
 
 static int	usage_entries = 16384;
 static Usages *usages = NULL;
+static uint32 *tags;			/* of the entries, WAYS a set: a part of their key's hash, to be compared first; 0 = free */
 static UsageEntry *entries;
 static LWLockPadded *locks;		/* PARTITIONS, then that of the workers' states */
 
@@ -77,14 +85,17 @@ number_of_sets(void)
 static Size
 usages_size(void)
 {
-	return add_size(MAXALIGN(sizeof(Usages)), mul_size(number_of_sets() * WAYS, sizeof(UsageEntry)));
+	Size		size = add_size(CACHELINEALIGN(sizeof(Usages)), CACHELINEALIGN(mul_size(number_of_sets() * WAYS, sizeof(uint32))));
+
+	return add_size(size, mul_size(number_of_sets() * WAYS, sizeof(UsageEntry)));
 }
 
 static void
 usages_start(void *memory, LWLockPadded *tranche, bool fresh)
 {
 	usages = memory;
-	entries = (UsageEntry *) ((char *) memory + MAXALIGN(sizeof(Usages)));
+	tags = (uint32 *) ((char *) memory + CACHELINEALIGN(sizeof(Usages)));
+	entries = (UsageEntry *) ((char *) tags + CACHELINEALIGN(number_of_sets() * WAYS * sizeof(uint32)));
 	locks = tranche;
 	if (!fresh)
 		return;
@@ -116,12 +127,21 @@ usage_bucket(int64 duration_us)
 	return Min(bucket, USAGE_HISTOGRAM - 1);
 }
 
-static inline uint64
-set_of(const UsageKey *key)
+/* Where the entry of a key may be */
+typedef struct Place
 {
-	uint64		hash = hash_bytes_extended((const unsigned char *) key, sizeof(UsageKey), 0);
+	uint64		set;
+	uint32		tag;
+} Place;
 
-	return (uint64) (((unsigned __int128) hash * usages->nsets) >> 64);
+/* Names are short; what follows them is zeros. */
+static inline Place
+place_of(const UsageKey *key)
+{
+	uint64		hash = hash_bytes_extended((const unsigned char *) key, offsetof(UsageKey, operation) + strlen(key->operation), 0);
+	Place		place = {(uint64) (((unsigned __int128) hash * usages->nsets) >> 64), (uint32) hash | 1};
+
+	return place;
 }
 
 static inline LWLock *
@@ -131,23 +151,62 @@ lock_of(uint64 set)
 }
 
 static inline UsageEntry *
-find(uint64 set, const UsageKey *key)
+find(const Place *place, const UsageKey *key)
 {
-	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
-		if (entry->key.minute == key->minute && memcmp(&entry->key, key, sizeof(UsageKey)) == 0)
-			return entry;
+	for (uint64 i = place->set * WAYS; i < (place->set + 1) * WAYS; i++)
+		if (tags[i] == place->tag && memcmp(&entries[i].key, key, sizeof(UsageKey)) == 0)
+			return &entries[i];
 	return NULL;
 }
 
-/* A free place for the key, whose partition is locked; or NULL. */
-static UsageEntry *
-put_in(uint64 set, const UsageKey *key)
+/* Reads an entry and frees it. Its partition is locked. */
+static void
+take_out(UsageEntry *entry, UsageRow *row)
 {
-	for (UsageEntry *entry = &entries[set * WAYS]; entry < &entries[(set + 1) * WAYS]; entry++)
-		if (!OidIsValid(entry->key.database))
+	row->key = entry->key;
+	for (int c = 0; c < USAGE_COUNTERS; c++)
+	{
+		row->counter[c] = Min(pg_atomic_read_u64(&entry->counter[c]), PG_INT64_MAX);
+		pg_atomic_write_u64(&entry->counter[c], 0);
+	}
+	for (int b = 0; b < USAGE_HISTOGRAM; b++)
+	{
+		row->histogram[b] = pg_atomic_read_u32(&entry->histogram[b]);
+		pg_atomic_write_u32(&entry->histogram[b], 0);
+	}
+	memset(&entry->key, 0, sizeof(entry->key));
+	tags[entry - entries] = 0;
+}
+
+/* Whether nobody will write an entry into its table */
+static bool
+is_lost(const UsageEntry *entry, const UsageKey *key)
+{
+	return entry->key.minute < key->minute - DROPPED_AFTER ||
+		(entry->key.database != key->database && MyProc != NULL && mv_database_find(entry->key.database) == NULL);
+}
+
+/* A place for the key, whose partition is locked; or NULL. */
+static UsageEntry *
+put_in(const Place *place, const UsageKey *key)
+{
+	for (uint64 i = place->set * WAYS; i < (place->set + 1) * WAYS; i++)
+		if (tags[i] == 0)
 		{
-			entry->key = *key;
-			return entry;
+			entries[i].key = *key;
+			tags[i] = place->tag;
+			return &entries[i];
+		}
+	for (uint64 i = place->set * WAYS; i < (place->set + 1) * WAYS; i++)
+		if (is_lost(&entries[i], key))
+		{
+			UsageRow	lost;
+
+			take_out(&entries[i], &lost);
+			pg_atomic_fetch_add_u64(&usages->dropped, lost.counter[USAGE_CALLS]);
+			entries[i].key = *key;
+			tags[i] = place->tag;
+			return &entries[i];
 		}
 	return NULL;
 }
@@ -166,11 +225,11 @@ count(UsageEntry *entry, const MvUsage *usage)
 	add(entry, USAGE_ERRORS, usage->status >= 400);
 	add(entry, USAGE_REFUSED, usage->refused);
 	add(entry, USAGE_SHADOWED, usage->shadow);
-	add(entry, USAGE_BYTES_IN, usage->bytes_in);
-	add(entry, USAGE_BYTES_OUT, usage->bytes_out);
+	add(entry, USAGE_BYTES_IN, Min(usage->bytes_in, MOST_BYTES));
+	add(entry, USAGE_BYTES_OUT, Min(usage->bytes_out, MOST_BYTES));
 	if (usage->duration_us >= 0)
 	{
-		add(entry, USAGE_DURATION, usage->duration_us);
+		add(entry, USAGE_DURATION, Min(usage->duration_us, MOST_DURATION));
 		pg_atomic_fetch_add_u32(&entry->histogram[usage_bucket(usage->duration_us)], 1);
 	}
 }
@@ -181,7 +240,7 @@ make_key(UsageKey *key, const MvUsage *usage)
 	int			len = usage->operation_len;
 
 	memset(key, 0, sizeof(*key));
-	key->minute = (mv_now() + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / USECS_PER_MINUTE;
+	key->minute = ((usage->at != 0 ? usage->at : mv_now()) + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY) / USECS_PER_MINUTE;
 	key->database = MyDatabaseId;
 	key->status_class = Min(Max(usage->status / 100, 1), 5);
 	if (usage->key_id != NULL)
@@ -198,48 +257,32 @@ mv_usage_record(const MvUsage *usage)
 {
 	UsageKey	key;
 	UsageEntry *entry;
-	uint64		set;
+	Place		place;
+	LWLock	   *lock;
 
 	if (usages == NULL || RecoveryInProgress())
 		return;
 	make_key(&key, usage);
-	set = set_of(&key);
+	place = place_of(&key);
+	lock = lock_of(place.set);
 
-	LWLockAcquire(lock_of(set), LW_SHARED);
-	entry = find(set, &key);
+	LWLockAcquire(lock, LW_SHARED);
+	entry = find(&place, &key);
 	if (entry != NULL)
 		count(entry, usage);
-	LWLockRelease(lock_of(set));
+	LWLockRelease(lock);
 	if (entry != NULL)
 		return;
 
-	LWLockAcquire(lock_of(set), LW_EXCLUSIVE);
-	entry = find(set, &key);
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	entry = find(&place, &key);
 	if (entry == NULL)
-		entry = put_in(set, &key);
+		entry = put_in(&place, &key);
 	if (entry != NULL)
 		count(entry, usage);
 	else
 		pg_atomic_fetch_add_u64(&usages->dropped, 1);
-	LWLockRelease(lock_of(set));
-}
-
-/* Reads an entry and frees it. Its partition is locked. */
-static void
-take_out(UsageEntry *entry, UsageRow *row)
-{
-	row->key = entry->key;
-	for (int c = 0; c < USAGE_COUNTERS; c++)
-	{
-		row->counter[c] = pg_atomic_read_u64(&entry->counter[c]);
-		pg_atomic_write_u64(&entry->counter[c], 0);
-	}
-	for (int b = 0; b < USAGE_HISTOGRAM; b++)
-	{
-		row->histogram[b] = pg_atomic_read_u32(&entry->histogram[b]);
-		pg_atomic_write_u32(&entry->histogram[b], 0);
-	}
-	memset(&entry->key, 0, sizeof(entry->key));
+	LWLockRelease(lock);
 }
 
 int
@@ -270,20 +313,20 @@ usage_take(UsageRow *rows, int n, uint64 *from)
 static bool
 add_row(const UsageRow *row, bool alone)
 {
-	uint64		set = set_of(&row->key);
+	Place		place = place_of(&row->key);
 	UsageEntry *entry;
 
 	if (!alone)
-		LWLockAcquire(lock_of(set), LW_EXCLUSIVE);
-	entry = find(set, &row->key);
+		LWLockAcquire(lock_of(place.set), LW_EXCLUSIVE);
+	entry = find(&place, &row->key);
 	if (entry == NULL)
-		entry = put_in(set, &row->key);
+		entry = put_in(&place, &row->key);
 	for (int c = 0; entry != NULL && c < USAGE_COUNTERS; c++)
 		add(entry, c, row->counter[c]);
 	for (int b = 0; entry != NULL && b < USAGE_HISTOGRAM; b++)
 		pg_atomic_fetch_add_u32(&entry->histogram[b], row->histogram[b]);
 	if (!alone)
-		LWLockRelease(lock_of(set));
+		LWLockRelease(lock_of(place.set));
 	if (entry == NULL)
 		pg_atomic_fetch_add_u64(&usages->dropped, row->counter[USAGE_CALLS]);
 	return entry != NULL;
@@ -295,7 +338,10 @@ usage_put_back(const UsageRow *row)
 	return add_row(row, false);
 }
 
-/* The state of the worker of this database, whose lock is held; made when it isn't there. */
+/*
+ * The state of the worker of this database; made when it isn't there, in the
+ * place of a database that has no worker any more. Its lock is held.
+ */
 static WorkerState *
 my_state(void)
 {
@@ -308,8 +354,9 @@ my_state(void)
 		if (free == NULL && !OidIsValid(usages->worker[i].database))
 			free = &usages->worker[i];
 	}
-	if (free == NULL)
-		free = &usages->worker[0];
+	for (int i = 0; free == NULL && i < MV_MAX_DATABASES; i++)
+		if (i == MV_MAX_DATABASES - 1 || mv_database_find(usages->worker[i].database) == NULL)
+			free = &usages->worker[i];
 	memset(free, 0, sizeof(*free));
 	free->database = MyDatabaseId;
 	return free;
@@ -389,6 +436,8 @@ save_usage(StringInfo out)
 
 		if (!OidIsValid(entries[i].key.database))
 			continue;
+		if (!mv_state_has_room(out, sizeof(row)))
+			return;
 		row.key = entries[i].key;
 		for (int c = 0; c < USAGE_COUNTERS; c++)
 			row.counter[c] = pg_atomic_read_u64(&entries[i].counter[c]);
@@ -396,6 +445,17 @@ save_usage(StringInfo out)
 			row.histogram[b] = pg_atomic_read_u32(&entries[i].histogram[b]);
 		appendBinaryStringInfo(out, (char *) &row, sizeof(row));
 	}
+}
+
+/* What save_usage() can have written */
+static bool
+is_sound(const UsageRow *row)
+{
+	TimestampTz minute = row->key.minute * USECS_PER_MINUTE - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+
+	return OidIsValid(row->key.database) && row->key.status_class >= 1 && row->key.status_class <= 5 &&
+		row->key.minute > 0 && row->key.minute < END_TIMESTAMP / USECS_PER_MINUTE && IS_VALID_TIMESTAMP(minute) &&
+		memchr(row->key.operation, '\0', MV_OPERATION_LEN) != NULL;
 }
 
 static void
@@ -406,8 +466,7 @@ load_usage(const char *data, Size len, int64 age_us, bool clean)
 		UsageRow	row;
 
 		memcpy(&row, data + at, sizeof(row));
-		row.key.operation[MV_OPERATION_LEN - 1] = '\0';
-		if (OidIsValid(row.key.database))
+		if (is_sound(&row))
 			add_row(&row, true);
 	}
 }
@@ -420,7 +479,7 @@ mv_usage_init(void)
 
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("musicverse.usage_entries", "Counters of usage in shared memory.",
-								"Each counts one minute of one operation of a key, until it is written to the tables. Each takes 550 bytes.",
+								"Each counts one minute of one operation of a key, until it is written. Each takes 550 bytes.",
 								&usage_entries, 16384, 64, 16 * 1024 * 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.usage_flush_interval",
 							"How often usage and quotas are written to the tables, and limits to the state file.",

@@ -8,6 +8,7 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
 #define MV_OPERATION_LEN 64		/* with the closing NUL; longer names are cut */
@@ -21,8 +22,9 @@ typedef struct MvUsage
 	int			status;			/* of HTTP */
 	bool		refused;		/* by a limit, a scope or an address */
 	bool		shadow;			/* would have been refused if limits were enforced */
-	int64		duration_us;	/* < 0 = not known: not part of the histogram */
-	int64		bytes_in;
+	int64		duration_us;	/* < 0 = not known: not part of the histogram; a day at most counts */
+	TimestampTz at;				/* by mv_now(); 0 = not known */
+	int64		bytes_in;		/* 1 PiB at most counts */
 	int64		bytes_out;
 } MvUsage;
 
@@ -37,6 +39,12 @@ extern void mv_usage_record(const MvUsage *usage);
 
 /* musicverse.usage_flush_interval, in milliseconds: how often the worker writes */
 extern int	mv_usage_flush_interval;
+
+/*
+ * Adds to what the usage worker does once a minute, in the transaction that
+ * tends the tables of usage, with SPI connected. For _PG_init.
+ */
+extern void mv_usage_worker_add_chore(void (*chore) (void));
 
 /* musicverse.count_verifications */
 extern bool mv_count_verifications;

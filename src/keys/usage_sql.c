@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "access/htup_details.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "core/compat.h"
@@ -19,6 +20,7 @@
 #include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(musicverse_record_usage);
@@ -46,6 +48,8 @@ not_negative(FunctionCallInfo fcinfo, int arg, const char *name)
 Datum
 musicverse_record_usage(PG_FUNCTION_ARGS)
 {
+	static Interval none;
+	static Interval day = {.day = 1};
 	MvUsage		usage = {0};
 	text	   *operation;
 
@@ -70,11 +74,14 @@ musicverse_record_usage(PG_FUNCTION_ARGS)
 	{
 		Interval   *duration = PG_GETARG_INTERVAL_P(4);
 
-		usage.duration_us = duration->time + ((int64) duration->day + (int64) duration->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-		if (usage.duration_us < 0)
+		/* by its order, as its parts may be larger than any number of microseconds */
+		if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(duration), IntervalPGetDatum(&none))))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("duration must not be negative")));
+		usage.duration_us = USECS_PER_DAY;
+		if (DatumGetBool(DirectFunctionCall2(interval_lt, IntervalPGetDatum(duration), IntervalPGetDatum(&day))))
+			usage.duration_us = duration->time + ((int64) duration->day + (int64) duration->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 	}
 	usage.bytes_in = not_negative(fcinfo, 5, "bytes_in");
 	usage.bytes_out = not_negative(fcinfo, 6, "bytes_out");
@@ -92,6 +99,12 @@ musicverse_flush_usage(PG_FUNCTION_ARGS)
 
 	mv_shared_require("flush_usage()");
 	database = mv_database_find(MyDatabaseId);
+	if (database == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no usage worker serves this database"),
+				 RecoveryInProgress() ? errhint("A standby counts no usage.") :
+				 errhint("Add it to musicverse.databases and reload.")));
 	wanted = usage_want_flush();
 	for (;;)
 	{
@@ -100,10 +113,10 @@ musicverse_flush_usage(PG_FUNCTION_ARGS)
 		usage_counts(&counts);
 		if (counts.flushes >= wanted)
 			PG_RETURN_VOID();
-		if (database == NULL || TimestampDifferenceExceeds(start, GetCurrentTimestamp(), FLUSH_DEADLINE_MS))
+		if (TimestampDifferenceExceeds(start, GetCurrentTimestamp(), FLUSH_DEADLINE_MS))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("usage was not written within %d s", database == NULL ? 0 : FLUSH_DEADLINE_MS / 1000),
+					 errmsg("usage was not written within %d s", FLUSH_DEADLINE_MS / 1000),
 					 counts.error_at >= start ? errdetail("The usage worker failed: %s", counts.error) : 0,
 					 errhint("See usage_status, and whether musicverse.databases names this database.")));
 		mv_wake_process(database->place[MV_PLACE_USAGE].procno);
@@ -155,12 +168,11 @@ musicverse_usage_status(PG_FUNCTION_ARGS)
 Datum
 musicverse_quota_used(PG_FUNCTION_ARGS)
 {
-	static const int64 none[MV_PERIODS] = {-1, -1};
 	MvQuotaAnswer answer;
 	Datum		values[4];
 	bool		nulls[4] = {false};
 
-	mv_quota_take(PG_GETARG_UUID_P(0), 0, none, &answer);
+	mv_quota_look(PG_GETARG_UUID_P(0), &answer);
 	for (int p = 0; p < MV_PERIODS; p++)
 	{
 		values[2 * p] = Int64GetDatum(answer.used[p]);

@@ -10,7 +10,8 @@
  * the next interval.
  *
  * Locks: the extension's for each transaction; RowExclusiveLock on the tables;
- * LWLocks of usage.c, quota.c and cache.c.
+ * LWLocks of usage.c, quota.c and cache.c. It waits for a lock of the tables for
+ * LOCK_WAIT at most, which is an error like others.
  */
 #include "postgres.h"
 
@@ -45,7 +46,9 @@
 #define USES_BATCH		1000
 #define TEND_INTERVAL_MS 60000
 #define ERROR_PAUSE_MS	500
+#define LOCK_WAIT	"10s"
 #define USAGE_COLUMNS	13
+#define MAX_CHORES		4
 
 PGDLLEXPORT void mv_usage_worker_main(Datum arg);
 
@@ -54,19 +57,15 @@ static int	hours_retention = 90;
 static int	days_retention = 1095;
 
 static MvWorker worker;
+
+/* Of other rooms */
+static void (*chores[MAX_CHORES]) (void);
+static int	nchores = 0;
 static UsageRow *rows;
 static int	nrows = 0;
 
 /* The last uses of keys that are to be written down */
-typedef struct Use
-{
-	pg_uuid_t	key_id;
-	TimestampTz at;
-	bool		has_address;
-	char		address[VARHDRSZ + sizeof(inet_struct)];
-} Use;
-
-static Use *uses;
+static MvUse *uses;
 static int	nuses = 0;
 
 void
@@ -182,19 +181,16 @@ flush_quotas(void)
 	return true;
 }
 
-static void
-remember_use(const pg_uuid_t *key_id, TimestampTz at, const inet *client_ip, void *arg)
+static Datum
+address_of(const MvUse *use)
 {
-	Use		   *use;
+	inet	   *address = palloc0(VARHDRSZ + sizeof(inet_struct));
 
-	if (nuses == USES_BATCH)
-		return;					/* the next use of the key is noted again */
-	use = &uses[nuses++];
-	use->key_id = *key_id;
-	use->at = at;
-	use->has_address = client_ip != NULL;
-	if (client_ip != NULL)
-		memcpy(use->address, client_ip, VARSIZE_ANY(client_ip));
+	ip_family(address) = use->family;
+	ip_bits(address) = ip_maxbits(address);
+	memcpy(ip_addr(address), use->address, ip_addrsize(address));
+	SET_INET_VARSIZE(address);
+	return InetPGetDatum(address);
 }
 
 static void
@@ -212,8 +208,8 @@ write_uses(void)
 	{
 		keys[i] = UUIDPGetDatum(&uses[i].key_id);
 		moments[i] = TimestampTzGetDatum(uses[i].at);
-		addresses[i] = PointerGetDatum(uses[i].address);
-		nulls[i] = !uses[i].has_address;
+		nulls[i] = uses[i].family == 0;
+		addresses[i] = nulls[i] ? (Datum) 0 : address_of(&uses[i]);
 	}
 	values[0] = PointerGetDatum(construct_array(keys, nuses, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 	values[1] = PointerGetDatum(construct_array(moments, nuses, TIMESTAMPTZOID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
@@ -222,19 +218,31 @@ write_uses(void)
 	SPI_execute_with_args("with u as (select k.id, u.at, u.ip from unnest($1, $2, $3) as u (id, at, ip)"
 						  " join musicverse.api_keys k using (id) where k.last_used_at is null or k.last_used_at < u.at"
 						  " order by k.id for no key update of k skip locked)"
-						  " update musicverse.api_keys k set last_used_at = u.at, last_used_ip = coalesce(u.ip, k.last_used_ip) from u where k.id = u.id",
+						  " update musicverse.api_keys k set last_used_at = u.at, last_used_ip = coalesce(u.ip, k.last_used_ip)"
+						  " from u where k.id = u.id",
 						  3, types, values, NULL, false, 0);
 }
 
+/* What could not be written is tried again next time, before others. */
 static bool
 flush_uses(void)
 {
-	if (nuses == 0)
-		mv_cache_take_uses(remember_use, NULL);
-	if (nuses > 0 && !mv_worker_transaction(&worker, write_uses, "writing the last use of keys"))
-		return false;
-	nuses = 0;
+	uint64		from = 0;
+
+	while (nuses > 0 || (nuses = mv_cache_take_uses(uses, USES_BATCH, &from)) > 0)
+	{
+		if (!mv_worker_transaction(&worker, write_uses, "writing the last use of keys"))
+			return false;
+		nuses = 0;
+	}
 	return true;
+}
+
+void
+mv_usage_worker_add_chore(void (*chore) (void))
+{
+	Assert(nchores < MAX_CHORES);
+	chores[nchores++] = chore;
 }
 
 static void
@@ -245,6 +253,8 @@ tend(void)
 
 	SPI_execute_with_args("select musicverse._tend_usage(make_interval(days => $1), make_interval(days => $2), make_interval(days => $3))",
 						  3, types, values, NULL, false, 0);
+	for (int i = 0; i < nchores; i++)
+		chores[i] ();
 }
 
 /* Writes everything; false when something failed. What others wait for is what they asked before it began. */
@@ -278,9 +288,11 @@ set_up(Datum arg)
 	pgstat_report_appname("musicverse usage worker");
 	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_OVERRIDE);
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	/* who deletes accounts and doesn't commit must not keep everybody's usage from the tables */
+	SetConfigOption("lock_timeout", LOCK_WAIT, PGC_USERSET, PGC_S_OVERRIDE);
 	before_shmem_exit(put_back, (Datum) 0);
 	rows = MemoryContextAlloc(TopMemoryContext, BATCH * sizeof(UsageRow));
-	uses = MemoryContextAlloc(TopMemoryContext, USES_BATCH * sizeof(Use));
+	uses = MemoryContextAlloc(TopMemoryContext, USES_BATCH * sizeof(MvUse));
 }
 
 static bool

@@ -20,7 +20,9 @@
 #include "keys/keys.h"
 #include "keys/quota.h"
 #include "keys/rate.h"
+#include "keys/signature.h"
 #include "keys/verdict.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
@@ -58,7 +60,9 @@ const char *
 mv_reason_message(const MvVerdict *verdict, const MvCall *call)
 {
 	if (verdict->reason == MV_SCOPE && call != NULL && call->scope != NULL)
-		return psprintf("%s \"%.*s\"", reasons[MV_SCOPE].message, Min(call->scope_len, 64), call->scope);
+		return psprintf("%s \"%.*s\"", reasons[MV_SCOPE].message, pg_mbcliplen(call->scope, call->scope_len, 64), call->scope);
+	if (verdict->reason == MV_SIGNATURE && call != NULL && call->request != NULL)
+		return "the signature is wrong, too old, or was used already";
 	if (verdict->retry_us < 0)
 		return "the cost of the request is above the limit";
 	return reasons[verdict->reason].message;
@@ -138,37 +142,27 @@ report_quota(MvVerdict *verdict, const int64 limits[MV_PERIODS], const MvQuotaAn
 	}
 }
 
-/* Whose bucket it is, with its limits: after a change of tier a new one begins, as large as the new tier has it. */
-typedef struct BucketName
-{
-	pg_uuid_t	owner;
-	double		ns_per_token;
-	int64		burst;
-} BucketName;
-
 /* The limits of a key or a user, the last thing that is asked. */
 static void
 take(MvVerdict *verdict, const MvKey *key, int cost, TimestampTz now)
 {
-	bool		by_user = key->is_user || key->by_user;
-	BucketName	name = {by_user ? key->user_id : key->key_id, key->ns_per_token, key->burst};
-	MvBucketId	id = mv_bucket_id(by_user ? MV_BUCKET_USER : MV_BUCKET_KEY, &name, sizeof(name));
 	MvBucketAnswer bucket;
 	MvQuotaAnswer quota;
 
 	verdict->judged_at = now;
-	mv_bucket_take(id, cost, key->burst, key->ns_per_token, &bucket);
+	mv_bucket_take(key->bucket, cost, key->burst, key->ns_per_token, &bucket);
 	report_bucket(verdict, "burst", key->burst, key->ns_per_token, &bucket);
 	if (!bucket.allowed)
 	{
 		refuse_by_limit(verdict, MV_RATE_LIMITED);
 		return;
 	}
-	mv_quota_take(&key->user_id, cost, key->quota, &quota);
+	mv_quota_take(&key->user_id, cost, key->quota, now, &quota);
 	report_quota(verdict, key->quota, &quota, cost, now);
 	if (!quota.allowed)
 	{
-		mv_bucket_give_back(id, cost, key->ns_per_token);
+		if (!bucket.no_room)
+			mv_bucket_give_back(key->bucket, cost, key->ns_per_token);
 		refuse_by_limit(verdict, MV_QUOTA_EXCEEDED);
 	}
 }
@@ -238,6 +232,16 @@ scope_allowed(const MvKey *key, const char *scope, int len)
 	return false;
 }
 
+/* A signature that is there must be good, also when the key needs none. */
+static bool
+signature_allowed(const MvKey *key, const MvCall *call)
+{
+	if (call->request != NULL)
+		return mv_signature_verify(call->key, call->key_len, call->signatures, call->signatures_len, call->request,
+								   mv_signature_tolerance);
+	return call->is_signed || !key->needs_signature;
+}
+
 /* Takes a token for a wrong key, or only looks whether one is left. False when not. */
 static bool
 wrong_key(const inet *client_ip, bool look, MvBucketAnswer *answer)
@@ -292,12 +296,14 @@ mv_verdict_key(const MvCall *call, MvVerdict *verdict)
 	verdict->user_id = key.user_id;
 	strlcpy(verdict->tier, key.tier, sizeof(verdict->tier));
 
+	mv_bucket_prefetch(key.bucket);
+	mv_quota_prefetch(&key.user_id);
 	now = mv_now();
 	if (key.revoked_at <= now)
 		refuse(verdict, MV_REVOKED);
 	else if (key.expires_at <= now)
 		refuse(verdict, MV_EXPIRED);
-	else if (key.needs_signature && !call->is_signed)
+	else if (!signature_allowed(&key, call))
 		refuse(verdict, MV_SIGNATURE);
 	else if (!address_allowed(&key, call->client_ip))
 		refuse(verdict, MV_IP);

@@ -29,4 +29,4 @@ for source in "$here"/*.c; do
 done
 # shellcheck disable=SC2046,SC2086
 ${CC:-cc} "$@" -o "$out/fuzz" $objects -Wl,--gc-sections \
-	-L"$libraries" -lpgcommon -lpgport $("${PKG_CONFIG:-pkg-config}" --libs libcurl libcrypto)
+	-L"$libraries" -lpgcommon -lpgport -lm $("${PKG_CONFIG:-pkg-config}" --libs libcurl libcrypto)

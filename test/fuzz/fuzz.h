@@ -12,6 +12,8 @@
 
 #include "postgres.h"
 
+#include "datatype/timestamp.h"
+
 typedef struct FuzzTarget
 {
 	const char *name;
@@ -26,10 +28,19 @@ extern const FuzzTarget guard_targets[],
 			schedule_targets[],
 			url_targets[],
 			attempt_targets[],
-			gateway_targets[];
+			key_text_targets[],
+			request_targets[],
+			state_buckets_targets[],
+			state_usage_targets[],
+			state_quotas_targets[],
+			proxies_targets[],
+			operation_targets[];
 
 /* server.c: runs the target; false when it raised */
 extern bool fuzz_run(const FuzzTarget *target, const char *data, size_t len);
+
+/* server.c: the clock of the server, which stands still unless a target moves it */
+extern TimestampTz fuzz_now;
 
 /* main.c: stops with the input shown unless the condition holds */
 #define must(condition) ((condition) ? (void) 0 : fuzz_failed(#condition))

@@ -1,2 +1,2 @@
-/* Lists of networks, which the guard's settings and the gateway's are made of. */
+/* Lists of networks, which guard.c's target runs through its setting. */
 #include "../../src/core/networks.c"

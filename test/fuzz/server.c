@@ -7,9 +7,16 @@
 
 #include <setjmp.h>
 
+#include "core/clock.h"
+#include "core/shared.h"
+#include "core/state.h"
+
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
+#include "utils/builtins.h"
 #include "utils/elog.h"
 #include "utils/guc.h"
 #include "utils/json.h"
@@ -35,6 +42,9 @@ char	   *GUC_check_errmsg_string;
 char	   *GUC_check_errdetail_string;
 char	   *GUC_check_errhint_string;
 sigjmp_buf *PG_exception_stack;
+Oid			MyDatabaseId = 5;
+PGPROC	   *MyProc;
+TimestampTz fuzz_now = INT64CONST(800000000) * USECS_PER_SEC;
 ErrorContextCallback *error_context_stack;
 
 /* ---- memory ---- */
@@ -266,6 +276,85 @@ int
 GetDatabaseEncoding(void)
 {
 	return PG_UTF8;
+}
+
+/* ---- shared memory: one process, which needs no locks ---- */
+
+static MvShared shared;
+MvShared   *mv_shared = &shared;
+
+Size
+add_size(Size a, Size b)
+{
+	return a + b;
+}
+
+Size
+mul_size(Size a, Size b)
+{
+	return a * b;
+}
+
+bool
+mv_state_has_room(StringInfo out, Size more)
+{
+	return true;
+}
+
+bool
+LWLockAcquire(LWLock *lock, LWLockMode mode)
+{
+	return true;
+}
+
+void
+LWLockRelease(LWLock *lock)
+{
+}
+
+void
+mv_shared_require(const char *what)
+{
+	must(mv_shared != NULL);
+}
+
+MvDatabase *
+mv_database_find(Oid oid)
+{
+	return NULL;
+}
+
+TimestampTz
+mv_now(void)
+{
+	return fuzz_now;
+}
+
+/* The table of the CRC-32, which the server has as a constant */
+uint32		pg_crc32_table[256];
+
+static void __attribute__((constructor))
+fill_crc_table(void)
+{
+	for (uint32 i = 0; i < 256; i++)
+	{
+		pg_crc32_table[i] = i;
+		for (int bit = 0; bit < 8; bit++)
+			pg_crc32_table[i] = pg_crc32_table[i] >> 1 ^ (pg_crc32_table[i] & 1 ? 0xedb88320 : 0);
+	}
+}
+
+uint64
+hex_encode(const char *src, size_t len, char *dst)
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < len; i++)
+	{
+		*dst++ = digits[(unsigned char) src[i] >> 4];
+		*dst++ = digits[src[i] & 15];
+	}
+	return 2 * len;
 }
 
 /* ---- errors ---- */

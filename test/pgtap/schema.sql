@@ -24,13 +24,23 @@ select is_empty($$
 $$, 'every function has a comment');
 select is_empty($$
     select p.oid::regprocedure from pg_proc p join pg_language l on l.oid = p.prolang
-     where p.pronamespace = 'musicverse'::regnamespace and l.lanname <> 'c' and p.prokind <> 'a'
+     where p.pronamespace = 'musicverse'::regnamespace and l.lanname <> 'c' and p.prokind <> 'a' and p.prosqlbody is null
        and not exists (select from unnest(p.proconfig) c where c ~ '^search_path=.*pg_temp$')
-$$, 'every SQL function pins its search_path, with pg_temp last');
+$$, 'every SQL function pins its search_path, with pg_temp last, or is bound when it is created');
+select is_empty($$
+    select p.oid::regprocedure from pg_proc p
+     where p.prosecdef and (p.pronamespace in ('musicverse_v1'::regnamespace, 'musicverse_v2'::regnamespace) or p.proname ~ '^_api_')
+$$, 'operations have the rights of their caller');
 select is_empty($$
     select p.oid::regprocedure from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
      where p.pronamespace = 'musicverse'::regnamespace and a.grantee = 0
 $$, 'no function is open to everybody');
+select is_empty($$
+    select p.oid::regprocedure from pg_proc p
+     where p.pronamespace in ('musicverse_v1'::regnamespace, 'musicverse_v2'::regnamespace)
+       and (p.prosqlbody is null or p.prosecdef or obj_description(p.oid, 'pg_proc') is null
+            or exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0))
+$$, 'operations of the API are bound, run as who calls, have a comment and are not open to everybody');
 select is_empty($$
     select c.relname from pg_class c, aclexplode(c.relacl) a where c.relnamespace = 'musicverse'::regnamespace and a.grantee = 0
 $$, 'no table is open to everybody');
@@ -49,7 +59,7 @@ $$, 'every table that is not a leaf has a policy');
 select is_empty($$
     select c.relname from pg_class c
      where c.relnamespace = 'musicverse'::regnamespace and c.relkind = 'v'
-       and c.relname <> 'worker_status' and not 'security_invoker=true' = any (coalesce(c.reloptions, '{}'))
+       and not 'security_invoker=true' = any (coalesce(c.reloptions, '{}'))
 $$, 'views show what their reader may see');
 select is_empty($$
     select c.relname from pg_class c
@@ -65,7 +75,7 @@ select is_empty($$
 $$, 'every table that expose_to() names exists');
 select is_empty($$
     select name from (select unnest(callable) from unnest('{service,authenticated,anon}'::text[]) k, _exposed(k)) n(name)
-     where not exists (select from pg_proc p where p.pronamespace = 'musicverse'::regnamespace and p.proname = name)
+     where not exists (select from pg_proc p where p.pronamespace = 'musicverse'::regnamespace and p.proname like replace(replace(name, '_', '\_'), '*', '%'))
 $$, 'every function that expose_to() names exists');
 select set_eq($$
     select p.proname::text from pg_proc p

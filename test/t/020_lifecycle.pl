@@ -274,37 +274,53 @@ chmod 0600, $node->data_dir . '/other.key';
 my %other = (
 	allow_http                    => 'off',
 	allowed_networks              => '127.0.0.1/32',
+	anonymous_burst               => 7,
+	anonymous_refill              => 7,
 	breaker_threshold             => 7,
 	cluster_identity              => 'here',
 	connect_timeout               => '7s',
+	cors_allowed_origins          => 'https://x.example',
 	databases                     => 'postgres, template1',
 	delivery_concurrency          => 17,
 	delivery_concurrency_per_host => 7,
 	delivery_workers              => 3,
 	disable_after                 => 7,
 	disable_after_interval        => '7h',
-	gateway_access_log            => 'errors',
+	gateway_access_log            => 'on',
 	gateway_connections_per_address => 7,
-	gateway_database              => 'template1',
-	gateway_document_root         => '/tmp',
+	gateway_database              => 'postgres',
+	gateway_document_root         => '/nowhere',
 	gateway_keepalive_timeout     => '7s',
 	gateway_listen                => '127.0.0.1:0',
-	gateway_max_connections       => 7,
+	gateway_max_connections       => 70,
 	gateway_request_timeout       => '7s',
 	gateway_statement_timeout     => '7s',
 	gateway_workers               => 1,
+	generation_concurrency        => 7,
+	generation_timeout            => '7min',
+	idempotency_retention         => '7h',
 	master_key_file               => 'other.key',
 	max_event_size                => '70kB',
 	max_request_body              => '7kB',
+	max_provider_response         => '70kB',
+	max_queued_jobs               => 7,
 	max_response_body             => '7kB',
-	metrics_allowed               => '127.0.0.1/32',
+	metrics_allowed               => '10.0.0.0/8',
+	public_url                    => 'https://api.example.com',
+	rate_limit_when_full          => 'refuse',
 	request_timeout               => '70s',
 	require_https                 => 'on',
 	retention                     => 7,
 	retry_schedule                => '7s,7min',
-	trusted_proxies               => '127.0.0.1/32',
+	signature_tolerance           => '7s',
+	usage_days_retention          => 700,
 	usage_flush_interval          => '7s',
-	webhook_concurrency           => 7);
+	trusted_proxies               => '10.0.0.0/8',
+	usage_hours_retention         => 70,
+	usage_retention               => 6,
+	webhook_concurrency           => 7,
+	wrong_key_burst               => 7,
+	wrong_key_refill              => 7);
 my %was = map { $_->{name} => $_->{setting} }
   sql_rows($node, "select substr(name, 12) as name, setting from pg_settings where name like 'musicverse.%' and context = 'sighup'");
 is_deeply([ sort keys %was ], [ sort keys %other ], 'the settings that a reload changes are those known here');
@@ -355,17 +371,17 @@ $node->stop('fast');
 
 # ---- no slot
 
-$node = new_cluster('slots', -extension => 0, max_worker_processes => 4, 'musicverse.databases' => 'nobody');
-my @hogs = map { session($node) } 1 .. 2;
+$node = new_cluster('slots', -extension => 0, max_worker_processes => 5, 'musicverse.databases' => 'nobody');
+my @hogs = map { session($node) } 1 .. 3;
 $_->query_until(qr/started/, q{
 	select set_config(name, 'on', false) from pg_settings where name in ('force_parallel_mode', 'debug_parallel_query');
 	\echo started
 	select pg_sleep(600);
 }) foreach @hogs;
-wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '2', 30, 'the last slots to be used');
+wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '3', 30, 'the last slots to be used');
 set_conf($node, 'musicverse.databases' => 'postgres');
 $node->reload;
-my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 4\)/;
+my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 5\)/;
 wait_for(sub { log_count($node, $full) }, 30, 'the log to tell it');
 sql($node, 'create extension musicverse');
 subscribe($node, 'slots');

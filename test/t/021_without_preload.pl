@@ -29,9 +29,11 @@ foreach my $node ($with, $without)
 		insert into ids select 'event', id from musicverse.events;
 		insert into ids select 'delivery', id from musicverse.deliveries;
 		with j as (insert into musicverse.generation_jobs (user_id, prompt) values ('$user', 'x') returning id) insert into ids select 'job', id from j;
+		insert into ids select 'key', k.id from musicverse.create_api_key('$user', 'x') k;
 		create table host_users (id uuid primary key);
 		insert into host_users values ('$user');
 		select musicverse._create_leaves('2999-01-02');
+		create table musicverse.half_a_leaf (like musicverse.api_usage);
 		create role service;
 	});
 }
@@ -40,30 +42,45 @@ wait_for_sql($with, q{select status = 'd' from musicverse.deliveries}, 't', 60, 
 sql($without, q{update musicverse.deliveries set status = 'd', attempt_count = 1, delivered_at = now()});
 
 my $secret = q{'whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8='};
-my %id = map { $_ => "(select id from ids where name = '$_')" } qw(webhook event delivery job);
+my %id = map { $_ => "(select id from ids where name = '$_')" } qw(webhook event delivery job key);
+my $histogram = q{array_fill(1::bigint, '{64}')};
 my %arguments = (
+	_add_histograms         => "$histogram, $histogram",
+	_add_usage              => qq{array[row('2020-01-01Z', '$user', null, 'x', 2, 1, 0, 0, 0, 0, 0, 0, null)::musicverse.api_usage]},
 	_announce_deliveries    => q{1, 2, 1},
+	_check_key_scopes       => q{'{generate}'},
 	_check_webhook_events   => q{'{track.*}'},
 	_check_webhook_headers  => q{'{"x-a": "b"}'},
 	_check_webhook_url      => q{'https://example.com/'},
 	_create_leaves          => q{'2020-01-01'},
 	_exposed                => q{'anon'},
 	_filter_matches         => q{'$.a', '{"a": true}'},
+	_index_usage_leaf       => q{'api_usage', 'half_a_leaf'},
+	_insert_api_key         => qq{(select k from musicverse.api_keys k)},
 	_known_tier             => q{'free'},
 	_leaf_is_pending        => q{'29990102'},
 	_matches_event          => q{'{track.*}', 'track.created'},
 	_ordering_hash          => q{'$.a', '{"a": 1}'},
+	_own_api_key            => $id{key},
 	_own_webhook            => $id{webhook},
+	_quota_used             => "'$user'",
+	_require_usage          => 'null',
 	_require_user           => "'$user'",
 	_reseal                 => q{musicverse._seal('s', 'c'), 'c'},
 	_tend_leaves            => q{'30 days'},
+	_tend_usage             => q{'7 days', '90 days', '1000 days'},
+	_api_choice             => q{'x', 'a', '{a}'},
+	_api_range              => q{'x', 1, 0, 2},
 	_unseal                 => q{musicverse._seal('s', 'c'), 'c'},
+	_usage_leaf             => q{'api_usage', 'day', '2020-01-01Z'},
+	_usage_span             => q{'2020-01-01', '2020-01-02'},
 	_webhook_interval       => q{'timeout', '"5s"'},
 	_webhook_jsonpath       => q{'filter', '"$.a"'},
 	address_refusal         => q{'10.0.0.1'},
 	advance_clock           => q{'1 minute'},
 	attach_users            => q{'host_users'},
 	cancel_job              => $id{job},
+	create_api_key          => "'$user', 'y'",
 	create_webhook          => "'$user', 'https://example.com/', '{track.*}'",
 	delete_webhook          => $id{webhook},
 	disable_webhook         => $id{webhook},
@@ -72,18 +89,32 @@ my %arguments = (
 	explain_event           => $id{event},
 	expose_to               => q{'service'},
 	poll_events             => "'$user'",
+	quota_status            => "'$user'",
 	record_payment          => "'$user', 'pi_1', 9.99, 'EUR', 'succeeded'",
 	record_subscription     => "'$user', 'sub_1', 'pro', 'active'",
+	record_usage            => "'$user', null, 'x', 200",
 	register_event_type     => q{'a.b', 'c', '{}'},
 	replay_delivery         => $id{delivery},
 	replay_since_event      => "$id{webhook}, $id{event}",
 	replay_webhook          => "$id{webhook}, '-infinity'",
+	report_leaked_key       => q{'x'},
+	request_signature       => q{'s', 'GET', '/', 1, ''},
+	revoke_api_key          => $id{key},
+	rotate_api_key          => $id{key},
 	rotate_webhook_secret   => $id{webhook},
 	row_schema              => q{'musicverse.tracks'},
 	set_tier                => "'$user', 'pro'",
 	sign_webhook            => qq{$secret, 'msg_1', 1, 'body'},
+	take_tokens             => q{'x', 1, 5, 1},
+	take_tokens_all         => q{'{x}', 1, '{5}', '{1}'},
 	test_webhook            => $id{webhook},
 	update_webhook          => qq{$id{webhook}, '{"description": "x"}'},
+	usage_percentile        => "$histogram, 0.5",
+	usage_summary           => "'$user', '2020-01-01', '2020-01-02'",
+	usage_top               => "'$user', '2020-01-01', '2020-01-02'",
+	verify_api_key          => q{'x'},
+	verify_request_signature => q{'s', 'x', 'GET', '/', 1, ''},
+	verify_signed_request   => q{'s', 'x', 'GET', '/', 1, ''},
 	verify_webhook          => qq{$secret, '{}', 'body'},
 	webhook_stats           => $id{webhook});
 
@@ -124,13 +155,15 @@ foreach my $function (@functions)
 		"$function->{signature}: " . ($refused ? 'says what to set' : 'is the same without'))
 	  or diag("with the library: $loaded\nwithout: $alone");
 }
-is("@refused", '_gateway_status _worker_status advance_clock health metrics poll_events', 'only what needs shared memory refuses');
+is("@refused", '_gateway_status _generation_worker _usage_status _worker_status advance_clock flush_usage health metrics poll_events pre_request rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature verify_signed_request', 'only what needs shared memory refuses');
 
 foreach my $view (map { $_->{name} } sql_rows($without, q{select oid::regclass::text as name from pg_class where relnamespace = 'musicverse'::regnamespace and relkind in ('v', 'r', 'p') order by 1}))
 {
 	my $outcome = outcome($without, "select count(*) from $view");
-	like($outcome, $view =~ /^musicverse\.(worker|gateway)_status$/ ? qr/^55000 .*shared_preload_libraries/ : qr/^works$/, "$view: " . ($outcome eq 'works' ? 'can be read' : 'says what to set'));
+	like($outcome, $view =~ /^musicverse\.(worker|usage|gateway|generation|provider)_status$/ ? qr/^55000 .*shared_preload_libraries/ : qr/^works$/, "$view: " . ($outcome eq 'works' ? 'can be read' : 'says what to set'));
 }
+is(sql($without, "select string_agg(period || ' ' || used, ', ') from musicverse.quota_status('$user')"), 'day 0, month 0',
+	'quotas are told by the ledger');
 is(sql($without, 'select enabled || $$ | $$ || remedy from musicverse.sending_status()'),
 	"false | Set shared_preload_libraries = 'musicverse' and restart the server.", 'sending_status() says it too');
 

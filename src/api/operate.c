@@ -1,0 +1,228 @@
+/*
+ * Runs the operation of a call. See operate.h.
+ *
+ * A plan is kept for each set of arguments that were given, as those left out
+ * take the function's defaults; the plan that was made first gives way to the
+ * one too many. Settings that an operation changes end with it.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "api/idempotency.h"
+#include "api/operate.h"
+#include "api/problem.h"
+#include "catalog/pg_type.h"
+#include "core/caller.h"
+#include "core/catalog.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+#define API_ROLE "musicverse_api"
+
+static Oid
+api_role(void)
+{
+	static Oid	role = InvalidOid;
+	static uint64 generation = 0;
+
+	if (generation != mv_roles_generation || !OidIsValid(role))
+	{
+		generation = mv_roles_generation;
+		role = get_role_oid(API_ROLE, true);
+		if (!OidIsValid(role))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_OBJECT),
+					 errmsg("role \"%s\" does not exist", API_ROLE),
+					 errhint("Drop and create the extension, or create the role and grant it what an authenticated role has.")));
+	}
+	return role;
+}
+
+static SPIPlanPtr
+prepare(MvRoute *route, uint64 given)
+{
+	StringInfoData query;
+	Oid			types[MV_MAX_ARGUMENTS];
+	int			n = 0;
+	SPIPlanPtr	plan;
+
+	initStringInfo(&query);
+	appendStringInfo(&query, "select %s(", quote_qualified_identifier(psprintf("musicverse_%s", route->version), route->operation));
+	for (int i = 0; i < route->nargs; i++)
+		if (given & UINT64CONST(1) << i)
+		{
+			appendStringInfo(&query, "%s%s => $%d", n > 0 ? ", " : "", quote_identifier(route->args[i].name), n + 1);
+			types[n++] = route->args[i].type;
+		}
+	appendStringInfoChar(&query, ')');
+	plan = SPI_prepare(query.data, n, types);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", query.data, SPI_result_code_string(SPI_result));
+	if (SPI_keepplan(plan) != 0)
+		elog(ERROR, "could not keep the plan of \"%s\"", query.data);
+	return plan;
+}
+
+static SPIPlanPtr
+find_plan(MvRoute *route, uint64 given)
+{
+	SPIPlanPtr	plan;
+	MvPlan	   *entry;
+
+	for (int i = 0; i < route->nplans; i++)
+		if (route->plans[i].given == given)
+			return route->plans[i].plan;
+	plan = prepare(route, given);
+	if (route->nplans < MV_PLANS)
+		entry = &route->plans[route->nplans++];
+	else
+	{
+		entry = &route->plans[route->next_plan];
+		route->next_plan = (route->next_plan + 1) % MV_PLANS;
+		if (route->busy == 1)	/* else it may be running */
+			SPI_freeplan(entry->plan);
+	}
+	entry->given = given;
+	entry->plan = plan;
+	return plan;
+}
+
+/* Copies the result as text into the call's memory. */
+static void
+take_result(MvApiCall *call)
+{
+	bool		isnull;
+	Oid			type = call->route->returns;
+	Datum		value;
+	MemoryContext spi_context;
+
+	if (SPI_processed != 1)
+		elog(ERROR, "the operation returned %llu rows", (unsigned long long) SPI_processed);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	if (isnull || type == VOIDOID)
+		return;
+	spi_context = MemoryContextSwitchTo(call->context);
+	if (type == JSONOID || type == TEXTOID)
+		call->result = TextDatumGetCString(value);
+	else if (type == JSONBOID)
+	{
+		Jsonb	   *jb = DatumGetJsonbP(value);
+
+		call->result = JsonbToCString(NULL, &jb->root, VARSIZE(jb));
+	}
+	else
+	{
+		Oid			output;
+		bool		is_varlena;
+
+		getTypeOutputInfo(type, &output, &is_varlena);
+		call->result = OidOutputFunctionCall(output, value);
+	}
+	call->result_len = strlen(call->result);
+	MemoryContextSwitchTo(spi_context);
+}
+
+static void
+run(MvApiCall *call)
+{
+	MvRoute    *route = call->route;
+	Datum		values[MV_MAX_ARGUMENTS];
+	char		nulls[MV_MAX_ARGUMENTS];
+	int			n = 0;
+	int			code;
+
+	for (int i = 0; i < route->nargs; i++)
+		if (call->given & UINT64CONST(1) << i)
+		{
+			values[n] = call->values[i];
+			nulls[n++] = call->nulls[i];
+		}
+	SPI_connect();
+	code = SPI_execute_plan(find_plan(route, call->given), values, nulls, route->read_only, 0);
+	if (code != SPI_OK_SELECT)
+		elog(ERROR, "could not run operation %s: %s", route->operation, SPI_result_code_string(code));
+	take_result(call);
+	SPI_finish();
+}
+
+/* Statement timeouts are answers, what somebody asks for isn't. */
+static bool
+goes_on(const ErrorData *error)
+{
+	return error->sqlerrcode == ERRCODE_OUT_OF_MEMORY || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		(error->sqlerrcode == ERRCODE_QUERY_CANCELED &&
+		 (error->message_id == NULL || strcmp(error->message_id, "canceling statement due to statement timeout") != 0));
+}
+
+bool
+mv_operate(MvApiCall *call)
+{
+	MvRoute    *route = call->route;
+	ResourceOwner owner = CurrentResourceOwner;
+	MvCallerState caller;
+	Oid			save_user;
+	int			save_context;
+	volatile bool good = true;
+
+	mv_save_caller(&caller);
+	GetUserIdAndSecContext(&save_user, &save_context);
+	call->has_run = true;
+	route->busy++;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(call->context);
+	PG_TRY();
+	{
+		int			nest_level = NewGUCNestLevel();
+
+		SetUserIdAndSecContext(api_role(), save_context | SECURITY_LOCAL_USERID_CHANGE);
+		if (call->verdict.identified)
+			mv_set_caller(&call->verdict.user_id, call->verdict.has_key ? &call->verdict.key_id : NULL);
+		else
+			mv_set_caller_nobody();
+		run(call);
+		AtEOXact_GUC(false, nest_level);
+		if (call->idempotency_key != NULL && (call->result != NULL || route->returns == VOIDOID))
+			mv_idempotency_keep(call, call->result == NULL ? 204 : route->status, call->result == NULL ? "" : route->response_type,
+								call->result == NULL ? "" : call->result, call->result_len);
+		SetUserIdAndSecContext(save_user, save_context);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(call->context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		CurrentResourceOwner = owner;
+		MemoryContextSwitchTo(call->context);
+		SetUserIdAndSecContext(save_user, save_context);
+		mv_restore_caller(&caller);
+		route->busy--;
+		if (goes_on(error))
+			ReThrowError(error);
+		call->result = NULL;
+		call->is_kept = false;
+		mv_problem_of_error(call, error);
+		good = false;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(call->context);
+	CurrentResourceOwner = owner;
+	if (!good)
+		return false;
+	mv_restore_caller(&caller);
+	route->busy--;
+	if (call->result == NULL && route->returns != VOIDOID)
+		return mv_problem(call, MV_P_NOT_FOUND, "There is nothing at this path.");
+	return true;
+}
