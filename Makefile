@@ -74,7 +74,9 @@ test: setup
 	@$(MAKE) --no-print-directory private
 	@test/as-server test/run $(T)
 
-demo: setup
+# make demo KEEP=1 leaves the servers running until Ctrl-C
+demo:
+	@test/setup demo
 	@$(MAKE) --no-print-directory private
 	@test/as-server $(or $(wildcard sandbox/demo),$(firstword $(wildcard sandbox/demo.*)),sandbox/demo)
 
@@ -102,7 +104,7 @@ help:
 	@echo 'make install    install it there'
 	@echo 'make test       set up, build, and run every test in private clusters under build/'
 	@echo '                T=FILE runs one: T=sql/x.sql, T=test/isolation/specs/x.spec, T=test/pgtap/x.sql, T=test/t/x.pl'
-	@echo 'make demo       set up, build, and watch webhooks being delivered'
+	@echo 'make demo       set up, build, and watch: webhooks are delivered, a program makes music through the API; KEEP=1 leaves it up'
 	@echo 'make bench      set up, build, and measure; B=NAME for one benchmark'
 	@echo 'make soak       the long tests; T=FILE for one'
 	@echo 'make lint       layout, static analysis, comments and search_path of the SQL, META.json'
