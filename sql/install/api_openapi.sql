@@ -163,3 +163,7 @@ begin
 end
 $$;
 comment on function openapi(text) is 'The API of a version as OpenAPI 3.1';
+
+create function _openapi_json(version text) returns json
+language c stable strict as 'MODULE_PATHNAME', 'musicverse_openapi_json';
+comment on function _openapi_json(text) is 'The same as it is sent, kept in the memory of each process until what it is made of changes';

@@ -11,6 +11,12 @@ create table api_schemas (
     is_shipped boolean not null default false,
     primary key (version, name)
 );
+create trigger invalidate after insert or update or delete or truncate on api_schemas
+    for each statement execute function _invalidate_relation();
+alter table api_schemas enable always trigger invalidate;
+create trigger invalidate after insert or update or delete or truncate on event_types
+    for each statement execute function _invalidate_relation();
+alter table event_types enable always trigger invalidate;
 comment on table api_schemas is 'Schemas that routes refer to as #/components/schemas/<name>; a host may add its own';
 comment on column api_schemas.schema is 'JSON Schema; the first of its examples is shown';
 comment on column api_schemas.is_shipped is 'Comes with the extension, so is not part of a dump';
