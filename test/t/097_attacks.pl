@@ -1,0 +1,53 @@
+# What a hostile caller tried, and must not get.
+use MusicVerse::Test;
+
+my $node = new_cluster('main');
+my $user = user(1);
+
+sql($node, qq{
+	create role anon nologin;
+	create role authenticated nologin;
+	create role service_role nologin;
+	select musicverse.expose_to('service_role', 'authenticated', 'anon');
+	insert into musicverse.tiers (name, burst, refill_per_second, max_api_keys, max_webhooks, max_concurrent_jobs) values ('test', 100000, 1000, 100, 100, 10);
+	select musicverse.set_tier('$user', 'test');
+});
+
+sub key
+{
+	my (%with) = @_;
+	return sql_row($node, sprintf q{select id, key from musicverse.create_api_key('%s', 'test', %s, %s, %s)},
+		$user, lit($with{scopes} // '{}'), lit($with{expires_at}), lit($with{cidrs}));
+}
+
+# (status, body) of a request, after what is to be run in the same transaction
+sub request
+{
+	my ($method, $path, %with) = @_;
+	my $call = sprintf q{select json_build_object('status', status, 'headers', headers, 'body', body)
+		from musicverse_v1.handle_request(%s, %s, null, %s, %s, %s)},
+		lit($method), lit($path), lit({ ($with{key} ? ('x-api-key' => $with{key}) : ()), %{ $with{headers} // {} } }),
+		lit(defined $with{body} ? ref $with{body} ? json($with{body}) : $with{body} : undef), lit($with{ip});
+	my $answer = sql_json($node, sprintf "begin; do \$\$ begin perform 1; %s end \$\$; %s; %s; commit", $with{before} // '',
+		$with{role} ? "set local role $with{role}" : 'select 1 where false', $call);
+	$answer->{json} = length($answer->{body} // '') ? from_json($answer->{body}) : undef;
+	return $answer;
+}
+
+# ---- an address of one's own choice
+
+my $bound = key(cidrs => '{192.0.2.0/24}')->{key};
+is(request('GET', '/api/v1/tracks', key => $bound, ip => '192.0.2.1')->{status}, 200, 'a service tells where a client is');
+is(request('GET', '/api/v1/tracks', key => $bound, ip => '192.0.2.1', role => 'service_role')->{status}, 200, 'by whatever role');
+foreach my $role (qw(anon authenticated))
+{
+	is(request('GET', '/api/v1/tracks', key => $bound, ip => '192.0.2.1', role => $role)->{status}, 403, "$role is not believed");
+}
+my $headers = q{perform set_config('request.headers', '{"x-forwarded-for": "192.0.2.1"}', true);};
+is(request('GET', '/api/v1/tracks', key => $bound, role => 'anon', before => $headers)->{status}, 403, 'nor a header without a proxy that is trusted');
+set_conf($node, 'musicverse.trusted_proxies' => '10.0.0.0/8');
+$node->reload;
+wait_for_sql($node, 'show musicverse.trusted_proxies', '10.0.0.0/8');
+is(request('GET', '/api/v1/tracks', key => $bound, role => 'anon', before => $headers)->{status}, 200, "behind one PostgREST's header counts");
+is(request('GET', '/api/v1/tracks', key => $bound, role => 'anon', ip => '192.0.2.1', before => $headers =~ s/192/198/r)->{status}, 403, 'and no argument');
+done_testing();
