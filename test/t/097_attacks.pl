@@ -50,4 +50,17 @@ $node->reload;
 wait_for_sql($node, 'show musicverse.trusted_proxies', '10.0.0.0/8');
 is(request('GET', '/api/v1/tracks', key => $bound, role => 'anon', before => $headers)->{status}, 200, "behind one PostgREST's header counts");
 is(request('GET', '/api/v1/tracks', key => $bound, role => 'anon', ip => '192.0.2.1', before => $headers =~ s/192/198/r)->{status}, 403, 'and no argument');
+
+# ---- a key that comes in by one door and asks at the next
+
+my $reader = key(scopes => '{tracks:read}')->{key};
+sql($node, q{insert into musicverse.request_scopes (path) values ('/rpc/*')});
+my $by_key = sprintf q{
+	perform set_config('request.headers', %s, true), set_config('request.method', 'POST', true), set_config('request.path', '/rpc/handle_request', true);
+	perform musicverse.pre_request();}, lit(json({ 'x-api-key' => $reader }));
+my $asked = request('POST', '/api/v1/api-keys', body => { name => 'mighty' }, role => 'anon', before => $by_key);
+is($asked->{status}, 401, 'what a key may is not asked without the key');
+is(request('POST', '/api/v1/api-keys', body => { name => 'mighty' }, role => 'anon', before => $by_key, key => $reader)->{status}, 403, 'nor with it, where it lacks the scope');
+is(request('GET', '/api/v1/tracks', role => 'anon', before => $by_key, key => $reader)->{status}, 200, 'what it may, it may');
+is(request('GET', '/api/v1/me', role => 'anon', before => $by_key)->{json}{key}{scopes}[0], 'tracks:read', 'where any key will do, it is still that key');
 done_testing();
