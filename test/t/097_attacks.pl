@@ -63,4 +63,14 @@ is($asked->{status}, 401, 'what a key may is not asked without the key');
 is(request('POST', '/api/v1/api-keys', body => { name => 'mighty' }, role => 'anon', before => $by_key, key => $reader)->{status}, 403, 'nor with it, where it lacks the scope');
 is(request('GET', '/api/v1/tracks', role => 'anon', before => $by_key, key => $reader)->{status}, 200, 'what it may, it may');
 is(request('GET', '/api/v1/me', role => 'anon', before => $by_key)->{json}{key}{scopes}[0], 'tracks:read', 'where any key will do, it is still that key');
+
+# ---- a key that is on its way out
+
+my $leaked = key();
+my $next = sql_value($node, qq{select key from musicverse.rotate_api_key('$leaked->{id}', '1 hour')});
+is(request('GET', '/api/v1/tracks', key => $leaked->{key})->{status}, 200, 'a key that was rotated works for a while');
+is(request('POST', '/api/v1/api-keys', key => $leaked->{key}, body => { name => 'heir' })->{status}, 403, 'but makes none that works for longer');
+is(request('POST', "/api/v1/api-keys/$leaked->{id}/rotate", key => $leaked->{key}, body => {})->{status}, 403, 'and none by rotating itself');
+my $soon = sql_value($node, q{select musicverse._api_time(now() + '10 minutes')});
+is(request('POST', '/api/v1/api-keys', key => $leaked->{key}, body => { name => 'heir', expires_at => $soon })->{status}, 201, 'only for less');
 done_testing();
