@@ -73,4 +73,11 @@ is(request('POST', '/api/v1/api-keys', key => $leaked->{key}, body => { name => 
 is(request('POST', "/api/v1/api-keys/$leaked->{id}/rotate", key => $leaked->{key}, body => {})->{status}, 403, 'and none by rotating itself');
 my $soon = sql_value($node, q{select musicverse._api_time(now() + '10 minutes')});
 is(request('POST', '/api/v1/api-keys', key => $leaked->{key}, body => { name => 'heir', expires_at => $soon })->{status}, 201, 'only for less');
+
+# ---- numbers and headers without end
+
+foreach my $number (qw(1e-99999999999999999999 1e99999999999999999999 -1E-9223372036854775808 1e-401))
+{
+	is(request('POST', '/api/v1/api-keys', key => $next, body => qq({"name": $number}))->{status}, 400, "the number $number is an answer, not an error");
+}
 done_testing();
