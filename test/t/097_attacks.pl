@@ -80,4 +80,7 @@ foreach my $number (qw(1e-99999999999999999999 1e99999999999999999999 -1E-922337
 {
 	is(request('POST', '/api/v1/api-keys', key => $next, body => qq({"name": $number}))->{status}, 400, "the number $number is an answer, not an error");
 }
+is(request('GET', '/api/v1/tracks', key => $next, headers => { accept => [ ('*/*') x 900 ] })->{status}, 200, 'many headers are one list');
+is(request('GET', '/api/v1/tracks', key => $next, headers => { accept => [ ('*/*') x 1000 ] })->{status}, 400, 'too many are refused');
+is(request('GET', '/api/v1/tracks', key => $next, headers => { accept => [ ('x/' . 'y' x 9000) x 2 ] })->{status}, 400, 'and so are long ones');
 done_testing();
