@@ -83,4 +83,13 @@ foreach my $number (qw(1e-99999999999999999999 1e99999999999999999999 -1E-922337
 is(request('GET', '/api/v1/tracks', key => $next, headers => { accept => [ ('*/*') x 900 ] })->{status}, 200, 'many headers are one list');
 is(request('GET', '/api/v1/tracks', key => $next, headers => { accept => [ ('*/*') x 1000 ] })->{status}, 400, 'too many are refused');
 is(request('GET', '/api/v1/tracks', key => $next, headers => { accept => [ ('x/' . 'y' x 9000) x 2 ] })->{status}, 400, 'and so are long ones');
+
+# ---- somebody else's answer
+
+my $hander = key(scopes => '{keys:write}')->{key};
+my %retry = (headers => { 'idempotency-key' => 'deploy-1' }, body => { name => 'mighty' });
+my $made = request('POST', '/api/v1/api-keys', key => $next, %retry);
+is($made->{status}, 201, 'a key for every scope, made by one that may');
+is(request('POST', '/api/v1/api-keys', key => $next, %retry)->{json}{key}, $made->{json}{key}, 'which gets the answer again');
+is(request('POST', '/api/v1/api-keys', key => $hander, %retry)->{status}, 422, 'but not another key of the same user');
 done_testing();
