@@ -92,4 +92,18 @@ my $made = request('POST', '/api/v1/api-keys', key => $next, %retry);
 is($made->{status}, 201, 'a key for every scope, made by one that may');
 is(request('POST', '/api/v1/api-keys', key => $next, %retry)->{json}{key}, $made->{json}{key}, 'which gets the answer again');
 is(request('POST', '/api/v1/api-keys', key => $hander, %retry)->{status}, 422, 'but not another key of the same user');
+
+# ---- functions that change all the time
+
+my $grown = sql($node, sprintf q{
+	do $$ begin perform musicverse.handle_request('GET', '/api/v1/tracks', null, %1$s, null); end $$;
+	select sum(total_bytes) as before from pg_backend_memory_contexts where name like 'musicverse route%%' \gset
+	do $$ begin
+		for i in 1..500 loop
+			execute 'alter function musicverse_v1.list_tracks cost ' || 100 + i;
+			perform musicverse.handle_request('GET', '/api/v1/tracks', null, %1$s, null);
+		end loop;
+	end $$;
+	select sum(total_bytes) - :before from pg_backend_memory_contexts where name like 'musicverse route%%'}, lit({ 'x-api-key' => $next }));
+is($grown, 0, 'what was known of a function that changed is forgotten');
 done_testing();
