@@ -96,6 +96,7 @@ typedef struct MvRoute
 	bool		takes_json;
 	int			nargs;
 	MvArgument *args;
+	MemoryContext args_context; /* of args, and of what they point to */
 	int			busy;			/* calls that run, nested in one another */
 	bool		is_strict;
 	bool		can_invoke;		/* invoke.c */
