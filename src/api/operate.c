@@ -1,14 +1,16 @@
 /*
  * Runs the operation of a call. See operate.h.
  *
- * A plan is kept for each set of arguments that were given, as those left out
- * take the function's defaults; the plan that was made first gives way to the
- * one too many. Settings that an operation changes end with it.
+ * The function is called directly where all its defaults are constants. Else
+ * by a query, whose plan is kept for each set of arguments that were given; the
+ * plan that was made first gives way to the one too many. Settings that an
+ * operation changes end with it.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "api/idempotency.h"
+#include "api/invoke.h"
 #include "api/operate.h"
 #include "api/problem.h"
 #include "catalog/pg_type.h"
@@ -94,18 +96,12 @@ find_plan(MvRoute *route, uint64 given)
 	return plan;
 }
 
-/* Copies the result as text into the call's memory. */
+/* Keeps the result as text in the call's memory. */
 static void
-take_result(MvApiCall *call)
+take_result(MvApiCall *call, Oid type, Datum value, bool isnull)
 {
-	bool		isnull;
-	Oid			type = call->route->returns;
-	Datum		value;
 	MemoryContext spi_context;
 
-	if (SPI_processed != 1)
-		elog(ERROR, "the operation returned %llu rows", (unsigned long long) SPI_processed);
-	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (isnull || type == VOIDOID)
 		return;
 	spi_context = MemoryContextSwitchTo(call->context);
@@ -129,14 +125,18 @@ take_result(MvApiCall *call)
 	MemoryContextSwitchTo(spi_context);
 }
 
+/* By a query, which evaluates the defaults of what was left out */
 static void
-run(MvApiCall *call)
+run_query(MvApiCall *call)
 {
 	MvRoute    *route = call->route;
+	Oid			type = route->returns;	/* it may become another function meanwhile */
 	Datum		values[MV_MAX_ARGUMENTS];
 	char		nulls[MV_MAX_ARGUMENTS];
 	int			n = 0;
 	int			code;
+	bool		isnull;
+	Datum		value;
 
 	for (int i = 0; i < route->nargs; i++)
 		if (call->given & UINT64CONST(1) << i)
@@ -146,10 +146,27 @@ run(MvApiCall *call)
 		}
 	SPI_connect();
 	code = SPI_execute_plan(find_plan(route, call->given), values, nulls, route->read_only, 0);
-	if (code != SPI_OK_SELECT)
+	if (code != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not run operation %s: %s", route->operation, SPI_result_code_string(code));
-	take_result(call);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	take_result(call, type, value, isnull);
 	SPI_finish();
+}
+
+static void
+run(MvApiCall *call)
+{
+	Oid			type = call->route->returns;
+	bool		isnull;
+	Datum		value;
+
+	if (!mv_can_invoke(call))
+	{
+		run_query(call);
+		return;
+	}
+	value = mv_invoke(call, &isnull);
+	take_result(call, type, value, isnull);
 }
 
 /* Statement timeouts are answers, what somebody asks for isn't. */
