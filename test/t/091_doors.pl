@@ -22,9 +22,11 @@ sql($node, q{
 		('wide', 100000, 1000, 100, 100, 50), ('tiny', 3, 0.01, 9, 9, 9);
 	create function musicverse_v1.t_broken() returns json language plpgsql as $$ begin return (select json_agg(secret_column) from hidden_table); end $$;
 	create function musicverse_v1.t_raw(headers jsonb, body text) returns int language sql as $$ select body::int $$;
+	create function musicverse_v1.t_raw_json(headers jsonb, body text) returns json language sql as $$ select '{}'::json $$;
 	insert into musicverse.routes (version, method, path, operation, needs_key, summary, is_raw) values
-		('v1', 'POST', '/api/v1/t/broken', 't_broken', true, 'x', false), ('v1', 'POST', '/api/v1/t/raw', 't_raw', false, 'x', true);
-	grant execute on function musicverse_v1.t_broken, musicverse_v1.t_raw to musicverse_api});
+		('v1', 'POST', '/api/v1/t/broken', 't_broken', true, 'x', false), ('v1', 'POST', '/api/v1/t/raw', 't_raw', false, 'x', true),
+		('v1', 'POST', '/api/v1/t/raw-json', 't_raw_json', false, 'x', true);
+	grant execute on function musicverse_v1.t_broken, musicverse_v1.t_raw, musicverse_v1.t_raw_json to musicverse_api});
 $provider->configure($node, 'stub', styles => ['Ambient'], max_duration => 60);
 $provider->configure($node, 'caller', styles => ['Called'], mode => 'both', poll_interval => 3600, credentials => { token => 't', callback_secret => $secret });
 
@@ -489,6 +491,7 @@ sub callbacks
 	problem(ask($door, undef, 'POST', '/api/v1/t/raw', '302', { 'x-request-id' => "odd-$n" }), 500, 'internal-error', "$n: unless it is no status");
 	like(slurp_file($node->logfile), qr/request odd-$n: operation t_raw returned 302, which is no status to answer/, "$n: of which the log tells");
 	problem(ask($door, undef, 'POST', '/api/v1/t/raw', 'x'), 422, 'invalid-request', "$n: or it raises");
+	problem(ask($door, undef, 'POST', '/api/v1/t/raw-json', 'x'), 501, 'not-implemented', "$n: one that returns something else can't be called");
 	return;
 }
 
@@ -512,6 +515,23 @@ foreach my $door (@doors)
 	refusals($door, $user, $key, $theirs, $tiny);
 	callbacks($door, $user, $key);
 }
+
+# ---- a provider of another make, which really calls back
+
+my ($sandbox_pid, $sandbox_out) = start_process('sandbox_provider', 'node', "$root/sandbox/provider.js", '--token', 't', '--callback-secret', $secret, '--quiet');
+my $sandbox = from_json(scalar <$sandbox_out>);
+$sandbox = "http://$sandbox->{host}:$sandbox->{port}";
+http_json('PUT', "$sandbox/control", { instant => \1 });
+sql($node, sprintf q(select musicverse.configure_provider('sandbox', %s, %s, '{"mode": "callback", "poll": null, "styles": ["chiptune"]}')), lit($sandbox), lit({ token => 't', callback_secret => $secret }));
+foreach my $door (grep { $_->is_http } @doors)
+{
+	set_conf($node, 'musicverse.public_url' => $door->{base});
+	$node->reload;
+	wait_for_sql($node, 'show musicverse.public_url', $door->{base}, 10, 'the address of the API');
+	my $job = wait_job($node, sql($node, sprintf q(select musicverse.generate(%s, 'Called back', 'chiptune', 2)), lit(user(11))), 'completed');
+	like(sql($node, "select audio_url from musicverse.tracks where id = '$job->{track_id}'"), qr/^\Q$sandbox\E\//, "$door->{name}: a provider that is never asked calls back, and the job is completed");
+}
+stop_process($sandbox_pid);
 
 # ---- fifty at once
 
