@@ -280,6 +280,18 @@ identify(const MvCall *call, MvVerdict *verdict, MvKey *key, MvKeySlot **slot)
 	return false;
 }
 
+/* A good key that may not do this: takes nothing, but is told what is left of its limit. */
+static void
+refuse_known(MvVerdict *verdict, MvReason reason, const MvKey *key)
+{
+	MvBucketAnswer bucket;
+
+	mv_bucket_take(key->bucket, 0, key->burst, key->ns_per_token, &bucket);
+	report_bucket(verdict, "burst", key->burst, key->ns_per_token, &bucket);
+	verdict->retry_us = 0;
+	refuse(verdict, reason);
+}
+
 void
 mv_verdict_key(const MvCall *call, MvVerdict *verdict)
 {
@@ -310,9 +322,9 @@ mv_verdict_key(const MvCall *call, MvVerdict *verdict)
 	else if (!signature_allowed(&key, call))
 		refuse(verdict, MV_SIGNATURE);
 	else if (!address_allowed(&key, call->client_ip))
-		refuse(verdict, MV_IP);
+		refuse_known(verdict, MV_IP, &key);
 	else if (!scope_allowed(&key, call->scope, call->scope_len))
-		refuse(verdict, MV_SCOPE);
+		refuse_known(verdict, MV_SCOPE, &key);
 	else
 	{
 		mv_cache_note_use(slot, &key, now, call->client_ip);

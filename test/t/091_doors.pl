@@ -216,6 +216,7 @@ sub rubbish
 	problem(ask($door, $key, 'POST', '/api/v1/generate', '{}', { 'content-type' => 'application/json; charset=latin1' }), 415, 'unsupported-media-type', "$n: another encoding");
 	problem(ask($door, $key, 'POST', '/api/v1/generate', '{}', { 'content-type' => 'application/json', 'content-encoding' => 'gzip' }), 415, 'unsupported-media-type', "$n: compressed");
 	is(ask($door, $key, 'POST', '/api/v1/generate', '{}', { 'content-type' => 'application/vnd.musicverse+json; charset="UTF-8"' })->{status}, 422, "$n: another JSON is read");
+	problem(ask($door, $key, 'POST', '/api/v1/generate', '{}', { 'content-type' => 'application/json', 'idempotency-key' => "a\tb" }), 400, 'bad-request', "$n: a header with a tab in its value");
 	problem(ask($door, $key, 'POST', '/api/v1/generate', '{"prompt": "' . 'x' x 1_100_000 . '"}', { 'content-type' => 'application/json' }, unseen => 1), 413, 'content-too-large', "$n: too much");
 	problem(ask($door, $key, 'GET', '/api/v1/me', undef, { accept => 'text/html, application/json;q=0' }), 406, 'not-acceptable', "$n: an answer that is not wanted");
 	is(ask($door, $key, 'GET', '/api/v1/me', undef, { accept => 'text/html, application/*;q=0.1' })->{status}, 200, "$n: or is after all");
@@ -398,6 +399,16 @@ sub refusals
 	problem(ask($door, $keys{unscoped}{key}, 'GET', '/api/v1/tracks'), 403, 'insufficient-scope', "$n: a scope is missing", qr/tracks:read/);
 	problem(ask($door, $keys{here}{key}, 'GET', '/api/v1/me'), 403, 'address-not-allowed', "$n: a key from elsewhere");
 	is(ask($door, $keys{here}{key}, 'GET', '/api/v1/me', undef, undef, ip => '203.0.113.9')->{status}, 200, "$n: and from where it may");
+
+	# signed over what was sent, to the byte
+	my $ts = time - $door->{number};
+	my $signed = '/api/v1/tracks?limit=5&style=%41%2e';
+	my $signature = sql($node, sprintf 'select musicverse.request_signature(%s, %s, %s, %d, %s)', lit($key), lit('GET'), lit($signed), $ts, lit(''));
+	my %signature = ('x-signature' => $signature, 'x-timestamp' => $ts);
+	is(ask($door, $key, 'GET', $signed, undef, \%signature)->{status}, 200, "$n: a signed request");
+	problem(ask($door, $key, 'GET', $signed, undef, \%signature), 401, 'unauthorized', "$n: is good once");
+	problem(ask($door, $key, 'GET', $signed =~ s/%41/A/r, undef, { %signature, 'x-timestamp' => $ts - 1 }), 401, 'unauthorized', "$n: for what was signed");
+	problem(ask($door, $key, 'GET', $signed, undef, { 'x-signature' => $signature }), 400, 'bad-request', "$n: with its moment");
 
 	my $good = ask($door, $key, 'GET', '/api/v1/me');
 	like($good->{headers}{'ratelimit-policy'}, qr/^"burst";q=100000;w=\d+$/, "$n: the limit is told");
