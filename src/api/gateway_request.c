@@ -195,7 +195,8 @@ gateway_problem(Request *request, int status, const char *detail)
 
 	gateway_make_id(id);
 	/* what is said here needs no escape */
-	answer.body_len = snprintf(body, sizeof(body), "{\"type\":\"%s%s\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
+	answer.body_len = snprintf(body, sizeof(body),
+							   "{\"type\":\"%s%s\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
 							   type == NULL ? "about:blank" : "/problems/", type == NULL ? "" : type, title, status, detail, id);
 	answer.body = body;
 	answer.headers[answer.nheaders++] = (MvHeader) {"Content-Type", "application/problem+json"};
