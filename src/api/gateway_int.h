@@ -238,6 +238,15 @@ extern enum MHD_Result gateway_problem(Request *request, int status, const char 
 
 extern const char *gateway_title(int status);
 
+/* An id for a request that failed before the dispatcher gave it one. */
+extern void gateway_make_id(char id[37]);
+
+/*
+ * Bytes above the limit of a body that are read before the connection is cut:
+ * who is answered while it sends sees a broken connection, not the answer.
+ */
+#define PATIENCE_WITH_BODY (1024 * 1024)
+
 /* ---- gateway_run.c ---- */
 
 /* Has the dispatcher answer; the answer is in gateway.request_context. Never raises. */

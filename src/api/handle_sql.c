@@ -148,22 +148,32 @@ mv_headers_json(const MvApiRequest *request)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+static void
+push_text(JsonbParseState **state, JsonbIteratorToken token, const char *value)
+{
+	JsonbValue	text = {.type = jbvString};
+
+	text.val.string.val = unconstify(char *, value);
+	text.val.string.len = strlen(value);
+	pushJsonbValue(state, token, &text);
+}
+
+/* The length only where there is no body to tell it: of an answer to HEAD */
 static Jsonb *
-answered_headers(const MvApiResponse *response)
+answered_headers(const MvApiResponse *response, bool is_head)
 {
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < response->nheaders; i++)
 	{
-		JsonbValue	text = {.type = jbvString};
-
-		text.val.string.val = unconstify(char *, response->headers[i].name);
-		text.val.string.len = strlen(response->headers[i].name);
-		pushJsonbValue(&state, WJB_KEY, &text);
-		text.val.string.val = unconstify(char *, response->headers[i].value);
-		text.val.string.len = strlen(response->headers[i].value);
-		pushJsonbValue(&state, WJB_VALUE, &text);
+		push_text(&state, WJB_KEY, response->headers[i].name);
+		push_text(&state, WJB_VALUE, response->headers[i].value);
+	}
+	if (is_head && response->body_len > 0)
+	{
+		push_text(&state, WJB_KEY, "Content-Length");
+		push_text(&state, WJB_VALUE, psprintf("%zu", response->body_len));
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -213,6 +223,7 @@ musicverse_handle_request(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
+	bool		is_head;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -231,8 +242,9 @@ musicverse_handle_request(PG_FUNCTION_ARGS)
 	mv_api_handle(&request, &response);
 
 	values[0] = Int32GetDatum(response.status);
-	values[1] = JsonbPGetDatum(answered_headers(&response));
+	is_head = request.method_len == 4 && memcmp(request.method, "HEAD", 4) == 0;
+	values[1] = JsonbPGetDatum(answered_headers(&response, is_head));
 	values[2] = PointerGetDatum(cstring_to_text_with_len(response.body, response.body_len));
-	nulls[2] = response.body_len == 0 || (request.method_len == 4 && memcmp(request.method, "HEAD", 4) == 0);
+	nulls[2] = response.body_len == 0 || is_head;
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -137,3 +137,40 @@ mv_identify(MvApiCall *call)
 	}
 	return call->verdict.allowed ? true : refuse(call);
 }
+
+/* --- raw routes ------------------------------------------------------------ */
+
+bool
+mv_identify_raw(MvApiCall *call)
+{
+	mv_verdict_proof(call->request->client_ip, call->route->cost, &call->verdict);
+	call->judged = true;
+	return call->verdict.allowed ? true : refuse(call);
+}
+
+bool
+mv_judge_raw(MvApiCall *call)
+{
+	int			status = call->result == NULL ? 0 : atoi(call->result);
+
+	call->result = NULL;
+	call->result_len = 0;
+	if (status >= 200 && status <= 299)
+	{
+		call->raw_status = status;
+		return true;
+	}
+	if (status == 401)
+	{
+		mv_false_proof(call->request->client_ip, call->route->cost);
+		return mv_problem(call, MV_P_BAD_SIGNATURE, "It is missing, wrong, or too old.");
+	}
+	if (status < 400 || status > 599)
+	{
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("request %s: operation %s returned %d, which is no status to answer",
+						call->request_id, call->route->operation, status)));
+		status = 500;
+	}
+	return mv_problem_of_status(call, status);
+}

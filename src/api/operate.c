@@ -239,7 +239,7 @@ mv_operate(MvApiCall *call)
 		return false;
 	mv_restore_caller(&caller);
 	route->busy--;
-	if (call->result == NULL && route->returns != VOIDOID)
+	if (call->result == NULL && route->returns != VOIDOID && !route->is_raw)
 		return mv_problem(call, MV_P_NOT_FOUND, "There is nothing at this path.");
 	return true;
 }

@@ -57,9 +57,9 @@ find_source(const MvRoute *route, MvArgument *arg)
 			arg->place = i;
 			return;
 		}
-	if (strcmp(arg->name, "_body") == 0 && arg->type == TEXTOID)
+	if (strcmp(arg->name, route->is_raw ? "body" : "_body") == 0 && arg->type == TEXTOID)
 		arg->source = MV_FROM_RAW_BODY;
-	else if (strcmp(arg->name, "_headers") == 0 && arg->type == JSONBOID)
+	else if (strcmp(arg->name, route->is_raw ? "headers" : "_headers") == 0 && arg->type == JSONBOID)
 		arg->source = MV_FROM_HEADERS;
 	else if (route->request_schema == NULL || declares_query(route, arg->name))
 		arg->source = MV_FROM_QUERY;
@@ -119,6 +119,15 @@ take_arguments(MvRoute *route, HeapTuple tuple, const char **why)
 			*why = "a parameter of the path is not among its arguments";
 			return false;
 		}
+	}
+	if (route->is_raw)
+	{
+		if (form->prorettype != INT4OID)
+		{
+			*why = "it belongs to a raw route and does not return integer";
+			return false;
+		}
+		route->takes_json = false;
 	}
 	return true;
 }

@@ -127,7 +127,7 @@ mv_render_result(MvApiCall *call)
 	MvRoute    *route = call->route;
 	bool		is_private = call->verdict.identified;
 
-	response->status = call->result == NULL ? 204 : route->status;
+	response->status = route->is_raw ? call->raw_status : call->result == NULL ? 204 : route->status;
 	if (call->result == NULL)
 	{
 		response->body = "";
@@ -233,7 +233,7 @@ mv_render_headers(MvApiCall *call)
 	mv_header(call, "X-Request-Id", call->request_id);
 	render_limits(call);
 	if (status == 401)
-		mv_header(call, "WWW-Authenticate", "Bearer");
+		mv_header(call, "WWW-Authenticate", call->route != NULL && call->route->is_raw ? "Signature" : "Bearer");
 	/* none where the cost is above the limit, so that waiting is no use */
 	if (status == 503 || (status == 429 && call->verdict.retry_us >= 0))
 		mv_header(call, "Retry-After", psprintf("%lld", status == 503 ? 1 : Max(seconds_up(call->verdict.retry_us), 1)));
