@@ -94,6 +94,7 @@ typedef struct Connection
 	size_t		target_room;
 	bool		begun;			/* its head was looked at */
 	bool		expects_body;
+	bool		chunked;
 	bool		too_large;
 	char	   *body;			/* malloc'd */
 	size_t		body_len;

@@ -58,7 +58,7 @@ gateway_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
 	connection->target_len = 0;
 	connection->begun = false;
 	connection->too_large = false;
-	connection->expects_body = false;
+	connection->expects_body = connection->chunked = false;
 	connection->body_len = connection->body_dropped = 0;
 	if (len + 1 > connection->target_room)
 	{
@@ -338,6 +338,7 @@ gateway_handle(void *cls, struct MHD_Connection *mhd, const char *url, const cha
 		if (gateway_judge_head(&current, method, version, &status) != NULL)
 			return MHD_NO;
 	}
-	current.close = connection->too_large;
+	/* before 1.0 libmicrohttpd ends chunks at a bare LF too: what follows one could be another request to a proxy's mind */
+	current.close = connection->too_large || (connection->chunked && MHD_VERSION < 0x01000000);
 	return answer(&current);
 }

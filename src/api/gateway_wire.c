@@ -111,6 +111,7 @@ judge_body(Request *request, int *status)
 	Connection *connection = request->connection;
 	bool		hopeless = false;
 
+	connection->chunked = coding != NULL;
 	*status = 400;
 	if (lengths > 1)
 		return "Several Content-Length headers.";

@@ -106,4 +106,26 @@ my $grown = sql($node, sprintf q{
 	end $$;
 	select sum(total_bytes) - :before from pg_backend_memory_contexts where name like 'musicverse route%%'}, lit({ 'x-api-key' => $next }));
 is($grown, 0, 'what was known of a function that changed is forgotten');
+
+# ---- a provider whose numbers fit into no memory
+
+sql($node, q{select musicverse.configure_provider('evil', 'http://127.0.0.1:9', '{"token": "x", "callback_secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}');
+	select musicverse.set_provider_active('evil', false)});
+my $job = sql($node, "select musicverse.generate('$user', 'x')");
+sql($node, "update musicverse.generation_work set state = 'running', provider = 'evil', remote_id = 'gen_1', next_at = 'infinity' where job_id = '$job'");
+
+sub called_back
+{
+	my ($document) = @_;
+	return sql($node, sprintf q{
+		with c as (select extract(epoch from now())::bigint as ts, %s as document),
+			s as (select *, musicverse.sign_webhook('whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=', 'msg_' || md5(document), ts, document) as signature from c)
+		select musicverse.provider_callback('evil', jsonb_build_object('webhook-id', 'msg_' || md5(document), 'webhook-timestamp', ts::text, 'webhook-signature', signature), document) from s},
+		lit($document));
+}
+my $bomb = '{"id": "gen_1", "status": "succeeded", "result": {"audio_url": "https://a.example/1e2000", "metadata": [' . join(',', ('1e131000') x 9000) . ']}}';
+is(called_back($bomb), 400, 'a callback of astronomic numbers is refused');
+is(sql($node, sprintf q{select musicverse._settle_request('%s', 'evil', 'poll', 200, %s, null, false, null)}, $job, lit($bomb)), 'problem', 'an answer is nonsense');
+is(called_back('{"id": "gen_1", "status": "running", "progress": 1.5e1, "note": "5e12345 \\" 1e9999"}'), 200, 'but not where strings look like them');
+is(sql($node, "select progress from musicverse.generation_jobs where id = '$job'"), 15, 'and small ones count');
 done_testing();
