@@ -439,17 +439,22 @@ sub refusals
 
 # ---- what providers call back
 
+# The headers of a signed callback
+sub sign
+{
+	my ($body, %odd) = @_;
+	my ($id, $ts) = ($odd{id}, time + ($odd{late} // 0));
+	my $signature = hmac_sha256_base64("$id.$ts.$body", decode_base64(($odd{secret} // $secret) =~ s/^whsec_//r));
+	$signature .= '=' while length($signature) % 4;
+	return ('Webhook-Id' => $id, 'webhook-timestamp' => $ts, 'webhook-signature' => "v1,$signature", 'content-type' => $odd{type} // 'application/json', %{ $odd{headers} // {} });
+}
+
 sub call_back
 {
 	my ($door, $document, %odd) = @_;
 	my $body = ref $document ? json($document) : $document;
-	my $id   = $odd{id} // 'msg_' . ++$door->{messages};
-	my $ts   = time + ($odd{late} // 0);
-	my $key  = decode_base64(($odd{secret} // $secret) =~ s/^whsec_//r);
-	my $signature = 'v1,' . hmac_sha256_base64("$id.$ts.$body", $key);
-	$signature .= '=' while (length($signature) - 3) % 4;
-	return ask($door, undef, 'POST', '/api/v1/providers/' . ($odd{provider} // 'caller') . '/callback', $odd{body} // $body,
-		{ 'Webhook-Id' => $id, 'webhook-timestamp' => $ts, 'webhook-signature' => $signature, 'content-type' => $odd{type} // 'application/json', %{ $odd{headers} // {} } }, ip => $odd{ip} // $door->{ip}, unseen => $odd{unseen});
+	$odd{id} //= 'msg_' . ++$door->{messages};
+	return ask($door, undef, 'POST', '/api/v1/providers/' . ($odd{provider} // 'caller') . '/callback', $odd{body} // $body, { sign($body, %odd) }, ip => $odd{ip} // $door->{ip}, unseen => $odd{unseen});
 }
 
 sub callbacks
@@ -553,16 +558,33 @@ my $racer = user(99);
 sql($node, "select musicverse.set_tier('$racer', 'wide')");
 my $key  = key($racer)->{key};
 my $jobs = sub { return sql($node, "select count(*) from musicverse.generation_jobs where user_id = '$racer' and prompt = '$_[0]'") };
-foreach my $door (grep { $_->is_http } @doors)
+
+# The same from fifty connections, the answers by their status
+sub at_once
 {
-	my $body = json({ prompt => "Race by $door->{name}", style => 'Called' });
+	my ($door, $target, $body, %headers) = @_;
+	my $request = join "\r\n", "POST $target HTTP/1.1", 'Host: a', (map { "$_: $headers{$_}" } sort keys %headers), 'Content-Length: ' . length($body), '', $body;
 	my @sockets = map { dial($door->port) } 1 .. 50;
-	send_bytes($_, "POST /api/v1/generate HTTP/1.1\r\nHost: a\r\nX-API-Key: $key\r\nIdempotency-Key: race-$door->{name}\r\nContent-Type: application/json\r\nContent-Length: " . length($body) . "\r\n\r\n$body") foreach @sockets;
+	send_bytes($_, $request) foreach @sockets;
 	my %by;
 	foreach my $answer (map { read_answer($_, 'POST', 30) } @sockets) { push @{ $by{ $answer->{status} } }, $answer; }
+	return %by;
+}
+
+foreach my $door (grep { $_->is_http } @doors)
+{
+	my %by = at_once($door, '/api/v1/generate', json({ prompt => "Race by $door->{name}", style => 'Called' }), 'X-API-Key' => $key, 'Idempotency-Key' => "race-$door->{name}", 'Content-Type' => 'application/json');
 	is(join(' ', grep { $_ ne '202' && $_ ne '409' } keys %by), '', "$door->{name}: fifty clients at once are answered, or told that it is in flight");
 	is(scalar(keys %{ { map { $_->{body} => 1 } @{ $by{202} } } }), 1, "$door->{name}: by the same");
 	is($jobs->("Race by $door->{name}"), 1, "$door->{name}: there is one job");
+
+	# and its provider says fifty times that it is done
+	my $job = sql($node, "select id from musicverse.generation_jobs where user_id = '$racer' and prompt = 'Race by $door->{name}'");
+	wait_job($node, $job, 'started');
+	my $done = json({ id => work_row($node, $job)->{remote_id}, status => 'succeeded', result => { audio_url => "https://audio.example/race-$door->{name}.mp3" } });
+	%by = at_once($door, '/api/v1/providers/caller/callback', $done, sign($done, id => 'msg_race'));
+	is(join(' ', map { "$_ " . @{ $by{$_} } } sort keys %by), '200 50', "$door->{name}: fifty callbacks at once are taken");
+	is(sql($node, "select count(*) from musicverse.tracks where audio_url = 'https://audio.example/race-$door->{name}.mp3'"), 1, "$door->{name}: there is one track");
 }
 my $script = $node->basedir . '/race.sql';
 open my $file, '>', $script or die "$script: $!";
