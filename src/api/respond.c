@@ -136,7 +136,7 @@ mv_render_result(MvApiCall *call)
 	}
 	response->body = call->result;
 	response->body_len = call->result_len;
-	mv_header(call, "Content-Type", route->response_type);
+	mv_header(call, "Content-Type", pstrdup(route->response_type));	/* the route may go before the answer */
 	/* with an ETag a client may keep it, but has to ask each time */
 	mv_header(call, "Cache-Control", !route->has_etag ? "no-store" : is_private ? "private, no-cache" : "no-cache");
 	if (route->is_list)
