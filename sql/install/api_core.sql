@@ -15,16 +15,7 @@ create index api_keys_user_id_created_at_id_idx on api_keys (user_id, created_at
 -- ---- who asks
 
 create function _api_user() returns uuid
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    me uuid := current_user_id();
-begin
-    if me is null then
-        raise exception 'nobody is known to ask' using errcode = 'PT401', hint = 'Send an API key, or a token whose sub is the id of a user.';
-    end if;
-    return me;
-end
-$$;
+language c stable as 'MODULE_PATHNAME', 'musicverse_api_user';
 comment on function _api_user() is 'The user who asks; 401 without one';
 
 create function _caller_key_id() returns uuid
@@ -141,32 +132,15 @@ language sql immutable parallel safe return (left(resource::text, -1) || ', ' ||
 comment on function _api_with(json, text, text) is 'A resource, not an empty one, with one more property, such as a secret that is seen this once';
 
 create function _api_time(at timestamptz) returns text
-language sql stable parallel safe return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+language c immutable strict parallel safe as 'MODULE_PATHNAME', 'musicverse_api_time';
 comment on function _api_time(timestamptz) is 'A time as the API writes it: RFC 3339 in UTC';
 
 create function _api_track(t tracks) returns json
-language sql stable parallel safe return case when t.id is not null then json_build_object(
-    'id', t.id, 'title', t.title, 'style', t.style, 'prompt', t.prompt, 'duration', t.duration, 'audio_url', t.audio_url,
-    'cover_url', t.cover_url, 'metadata', t.metadata, 'isrc', t.isrc, 'created_at', musicverse._api_time(t.created_at),
-    'updated_at', musicverse._api_time(t.updated_at)) end;
+language c stable parallel safe as 'MODULE_PATHNAME', 'musicverse_api_track';
 comment on function _api_track(tracks) is 'A track as JSON';
 
-create function _api_job_v1(j generation_jobs, t tracks) returns json
-language sql stable parallel safe return json_build_object(
-    'job_id', j.id, 'status', j.status, 'progress', j.progress, 'prompt', j.prompt, 'style', j.style, 'duration', j.duration,
-    'params', j.params, 'track_id', t.id, 'result_url', t.audio_url, 'error', j.error, 'created_at', musicverse._api_time(j.created_at),
-    'started_at', musicverse._api_time(j.started_at), 'finished_at', musicverse._api_time(j.finished_at));
-comment on function _api_job_v1(generation_jobs, tracks) is 'A job with the address of its track as JSON of version 1';
-
-create function _api_job_v2(j generation_jobs, t tracks) returns json
-language sql stable parallel safe return json_build_object(
-    'id', j.id, 'status', j.status, 'progress', j.progress, 'prompt', j.prompt, 'style', j.style, 'duration', j.duration,
-    'params', j.params, 'track', musicverse._api_track(t), 'error', j.error, 'created_at', musicverse._api_time(j.created_at),
-    'started_at', musicverse._api_time(j.started_at), 'finished_at', musicverse._api_time(j.finished_at));
-comment on function _api_job_v2(generation_jobs, tracks) is 'A job with its track as JSON of version 2';
-
 create function _api_job(version int, j generation_jobs, t tracks) returns json
-language sql stable parallel safe return case version when 1 then musicverse._api_job_v1(j, t) else musicverse._api_job_v2(j, t) end;
+language c stable parallel safe as 'MODULE_PATHNAME', 'musicverse_api_job';
 comment on function _api_job(int, generation_jobs, tracks) is 'A job as JSON of a version';
 
 create function _api_webhook(w webhooks) returns json

@@ -5,15 +5,11 @@
 --
 -- A list fetches one row more than asked for: it tells whether there is a next page.
 --
--- In plpgsql, which keeps its plans; the wrappers are single expressions, which
--- the planner takes in.
+-- In plpgsql, which keeps its plans, or in C what is asked most; the wrappers
+-- are single expressions, which the planner takes in.
 
 create function _api_missing(kind text, id uuid) returns void
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-begin
-    raise exception '% % does not exist', kind, coalesce(id::text, 'null') using errcode = 'PT404';
-end
-$$;
+language c stable as 'MODULE_PATHNAME', 'musicverse_api_missing';
 comment on function _api_missing(text, uuid) is 'Raises that something of the caller''s does not exist';
 
 -- ---- generation
@@ -46,20 +42,7 @@ $$;
 comment on function _api_list_jobs(int, int, text, int, text) is 'A page of jobs, newest first';
 
 create function _api_get_job(version int, job_id uuid) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    me uuid := _api_user();
-    result json;
-begin
-    select _api_job(version, j, t) into result
-      from generation_jobs j left join tracks t on t.id = j.track_id and t.deleted_at is null
-     where j.id = job_id and j.user_id = me;
-    if not found then
-        perform _api_missing('job', job_id);
-    end if;
-    return result;
-end
-$$;
+language c stable as 'MODULE_PATHNAME', 'musicverse_api_get_job';
 comment on function _api_get_job(int, uuid) is 'A job and its track';
 
 create function _api_generate(version int, prompt text, style text, duration int, params jsonb) returns json
@@ -149,18 +132,7 @@ $$;
 comment on function _api_list_tracks(text, int, text, int, text, timestamptz, timestamptz, text) is 'A page of the tracks that are not deleted';
 
 create function _api_get_track(track_id uuid) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    me uuid := _api_user();
-    t tracks;
-begin
-    select * into t from tracks x where x.id = track_id and x.user_id = me and x.deleted_at is null;
-    if not found then
-        perform _api_missing('track', track_id);
-    end if;
-    return _api_track(t);
-end
-$$;
+language c stable as 'MODULE_PATHNAME', 'musicverse_api_get_track';
 comment on function _api_get_track(uuid) is 'A track that is not deleted';
 
 create function _api_update_track(track_id uuid, changes jsonb) returns json

@@ -1,0 +1,20 @@
+/*
+ * Jobs and tracks as the JSON of the API, by a table of their properties.
+ */
+#ifndef MV_API_RESOURCE_H
+#define MV_API_RESOURCE_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+
+/* Room for a time with its closing NUL */
+#define MV_API_TIME_LEN	48
+
+/*
+ * RFC 3339 in UTC, to the microsecond: "2026-11-22T22:31:23.120000Z". Returns
+ * the length; 0 for an infinite time, which has no such form.
+ */
+extern int	mv_api_time(TimestampTz at, char out[MV_API_TIME_LEN]);
+
+#endif							/* MV_API_RESOURCE_H */
