@@ -14,6 +14,7 @@
 #include "catalog/pg_type.h"
 #include "core/caller.h"
 #include "core/catalog.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -22,6 +23,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/resowner.h"
 
 #define API_ROLE "musicverse_api"
@@ -96,18 +98,11 @@ find_plan(MvRoute *route, uint64 given)
 
 /* Copies the result as text into the call's memory. */
 static void
-take_result(MvApiCall *call)
+take_result(MvApiCall *call, Datum value)
 {
-	bool		isnull;
 	Oid			type = call->route->returns;
-	Datum		value;
 	MemoryContext spi_context;
 
-	if (SPI_processed != 1)
-		elog(ERROR, "the operation returned %llu rows", (unsigned long long) SPI_processed);
-	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	if (isnull || type == VOIDOID)
-		return;
 	spi_context = MemoryContextSwitchTo(call->context);
 	if (type == JSONOID || type == TEXTOID)
 		call->result = TextDatumGetCString(value);
@@ -129,26 +124,91 @@ take_result(MvApiCall *call)
 	MemoryContextSwitchTo(spi_context);
 }
 
+/*
+ * The expression of a plan that is nothing but a call of a function, as it is
+ * for all that the planner doesn't make a join of; else NULL.
+ */
+static Expr *
+sole_expression(CachedPlan *cached)
+{
+	PlannedStmt *stmt;
+	Plan	   *plan;
+
+	if (cached == NULL || list_length(cached->stmt_list) != 1)
+		return NULL;
+	stmt = linitial_node(PlannedStmt, cached->stmt_list);
+	plan = stmt->planTree;
+	if (stmt->commandType != CMD_SELECT || !IsA(plan, Result) || plan->lefttree != NULL || plan->initPlan != NIL || plan->qual != NIL ||
+		((Result *) plan)->resconstantqual != NULL || stmt->subplans != NIL || stmt->relationOids != NIL ||
+		list_length(plan->targetlist) != 1)
+		return NULL;
+	return linitial_node(TargetEntry, plan->targetlist)->expr;
+}
+
+/*
+ * Evaluates the call by itself, as plpgsql does, without an executor around
+ * it. False when the plan is more than that. By the active snapshot.
+ */
+static bool
+evaluate(MvApiCall *call, SPIPlanPtr plan, ParamListInfo params)
+{
+	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
+	Expr	   *expr = sole_expression(cached);
+
+	if (expr != NULL)
+	{
+		ExprContext *context = CreateStandaloneExprContext();
+		Datum		value;
+		bool		isnull;
+
+		context->ecxt_param_list_info = params;
+		value = ExecEvalExprSwitchContext(ExecInitExprWithParams(expr, params), context, &isnull);
+		if (!isnull && call->route->returns != VOIDOID)
+			take_result(call, value);
+		FreeExprContext(context, true);
+	}
+	if (cached != NULL)
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+	return expr != NULL;
+}
+
 static void
 run(MvApiCall *call)
 {
 	MvRoute    *route = call->route;
-	Datum		values[MV_MAX_ARGUMENTS];
-	char		nulls[MV_MAX_ARGUMENTS];
+	ParamListInfo params = makeParamList(MV_MAX_ARGUMENTS);
+	SPIExecuteOptions options = {.params = params, .read_only = route->read_only};
+	SPIPlanPtr	plan;
 	int			n = 0;
 	int			code;
 
 	for (int i = 0; i < route->nargs; i++)
 		if (call->given & UINT64CONST(1) << i)
 		{
-			values[n] = call->values[i];
-			nulls[n++] = call->nulls[i];
+			params->params[n].value = call->values[i];
+			params->params[n].isnull = call->nulls[i] == 'n';
+			params->params[n].pflags = PARAM_FLAG_CONST;
+			params->params[n++].ptype = route->args[i].type;
 		}
+	params->numParams = n;
 	SPI_connect();
-	code = SPI_execute_plan(find_plan(route, call->given), values, nulls, route->read_only, 0);
-	if (code != SPI_OK_SELECT)
-		elog(ERROR, "could not run operation %s: %s", route->operation, SPI_result_code_string(code));
-	take_result(call);
+	plan = find_plan(route, call->given);
+	if (!route->read_only || !evaluate(call, plan, params))
+	{
+		code = SPI_execute_plan_extended(plan, &options);
+		if (code != SPI_OK_SELECT)
+			elog(ERROR, "could not run operation %s: %s", route->operation, SPI_result_code_string(code));
+		if (SPI_processed != 1)
+			elog(ERROR, "the operation returned %llu rows", (unsigned long long) SPI_processed);
+		if (route->returns != VOIDOID)
+		{
+			bool		isnull;
+			Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+			if (!isnull)
+				take_result(call, value);
+		}
+	}
 	SPI_finish();
 }
 
