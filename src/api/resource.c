@@ -272,45 +272,60 @@ has_id(const Row *row, const Shape *shape, int property)
 	return !row->nulls[shape->place[property] - 1];
 }
 
-/* _api_track(t tracks) */
 Datum
-musicverse_api_track(PG_FUNCTION_ARGS)
+mv_api_track(HeapTupleHeader t)
 {
 	StringInfoData out;
 	Row			track;
 
-	if (PG_ARGISNULL(0))
-		PG_RETURN_NULL();
-	take_apart(PG_GETARG_HEAPTUPLEHEADER(0), &track_shape, &track);
+	take_apart(t, &track_shape, &track);
 	if (!has_id(&track, &track_shape, 0))
-		PG_RETURN_NULL();
+		return (Datum) 0;
 	begin_json(&out);
 	append_object(&out, &track_shape, &track, NULL);
 	return end_json(&out);
+}
+
+Datum
+mv_api_job(int version, HeapTupleHeader j, HeapTupleHeader t)
+{
+	int			v = version == 1 ? 0 : 1;
+	StringInfoData out;
+	Row			job;
+	Row			track;
+
+	take_apart(j, &job_shapes[v], &job);
+	track.shape = NULL;
+	if (t != NULL)
+	{
+		take_apart(t, v == 0 ? &job_track_shapes[0] : &track_shape, &track);
+		if (v == 1 && !has_id(&track, &track_shape, 0))
+			track.shape = NULL;
+	}
+	begin_json(&out);
+	append_object(&out, job.shape, &job, &track);
+	return end_json(&out);
+}
+
+/* _api_track(t tracks) */
+Datum
+musicverse_api_track(PG_FUNCTION_ARGS)
+{
+	Datum		result = PG_ARGISNULL(0) ? (Datum) 0 : mv_api_track(PG_GETARG_HEAPTUPLEHEADER(0));
+
+	if (result == (Datum) 0)
+		PG_RETURN_NULL();
+	return result;
 }
 
 /* _api_job(version int, j generation_jobs, t tracks) */
 Datum
 musicverse_api_job(PG_FUNCTION_ARGS)
 {
-	int			version = PG_ARGISNULL(0) || PG_GETARG_INT32(0) != 1 ? 1 : 0;
-	StringInfoData out;
-	Row			job;
-	Row			track;
-
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	take_apart(PG_GETARG_HEAPTUPLEHEADER(1), &job_shapes[version], &job);
-	track.shape = NULL;
-	if (!PG_ARGISNULL(2))
-	{
-		take_apart(PG_GETARG_HEAPTUPLEHEADER(2), version == 0 ? &job_track_shapes[0] : &track_shape, &track);
-		if (version == 1 && !has_id(&track, &track_shape, 0))
-			track.shape = NULL;
-	}
-	begin_json(&out);
-	append_object(&out, job.shape, &job, &track);
-	return end_json(&out);
+	return mv_api_job(PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0), PG_GETARG_HEAPTUPLEHEADER(1),
+					  PG_ARGISNULL(2) ? NULL : PG_GETARG_HEAPTUPLEHEADER(2));
 }
 
 /* _api_time(at timestamptz) */

@@ -1,14 +1,17 @@
 /*
  * Operations that show one resource of the caller's: get_job, get_track.
  *
- * Each is one query, whose plan is kept, under the caller's rights and
+ * Each row is one query, whose plan is kept, under the caller's rights and
  * row-level security. In C, as these are what the API is asked most: without
  * a query for each expression and a change of search_path for each function.
+ * The track of a job is a query of its own, as most jobs that are asked for
+ * have none yet, and a join would make ready for one.
  *
  * Locks: AccessShareLock on the tables that are read.
  */
 #include "postgres.h"
 
+#include "api/resource.h"
 #include "catalog/pg_type.h"
 #include "core/caller.h"
 #include "executor/spi.h"
@@ -26,25 +29,23 @@ PG_FUNCTION_INFO_V1(musicverse_api_get_track);
 #define SQLSTATE_NOT_FOUND		MAKE_SQLSTATE('P', 'T', '4', '0', '4')
 #define SQLSTATE_UNAUTHORIZED	MAKE_SQLSTATE('P', 'T', '4', '0', '1')
 
-typedef struct Show
+typedef struct KeptQuery
 {
-	const char *kind;
-	/* of id, user_id, version; operators are named in full, as whoever calls chose the search_path */
-	const char *query;
+	/* of id and user_id; operators are named in full, as whoever calls chose the search_path */
+	const char *text;
+	int			nargs;
 	SPIPlanPtr	plan;
-} Show;
+} KeptQuery;
 
-static Show job = {
-	"job",
-	"select musicverse._api_job($3, j, t) from musicverse.generation_jobs j "
-	"left join musicverse.tracks t on t.id operator(pg_catalog.=) j.track_id and t.deleted_at is null "
-	"where j.id operator(pg_catalog.=) $1 and j.user_id operator(pg_catalog.=) $2"
+/* The id of the track stands beside the row, as taking one apart is the business of resource.c */
+static KeptQuery job_of_user = {
+	"select j, j.track_id from musicverse.generation_jobs j where j.id operator(pg_catalog.=) $1 and j.user_id operator(pg_catalog.=) $2", 2
 };
-
-static Show track = {
-	"track",
-	"select musicverse._api_track(t) from musicverse.tracks t "
-	"where t.id operator(pg_catalog.=) $1 and t.user_id operator(pg_catalog.=) $2 and t.deleted_at is null"
+static KeptQuery track_of_user = {
+	"select t from musicverse.tracks t where t.id operator(pg_catalog.=) $1 and t.user_id operator(pg_catalog.=) $2 and t.deleted_at is null", 2
+};
+static KeptQuery track_of_job = {
+	"select t from musicverse.tracks t where t.id operator(pg_catalog.=) $1 and t.deleted_at is null", 1
 };
 
 static void
@@ -68,48 +69,41 @@ missing(const char *kind, const pg_uuid_t *id)
 }
 
 static void
-prepare(Show *show)
+prepare(KeptQuery *query)
 {
-	static Oid	types[] = {UUIDOID, UUIDOID, INT4OID};
+	static Oid	types[] = {UUIDOID, UUIDOID};
 	SPIPlanPtr	plan;
 
 	/* by the primary key, whoever asks: no need to plan for each */
-	plan = SPI_prepare_cursor(show->query, lengthof(types), types, CURSOR_OPT_GENERIC_PLAN);
+	plan = SPI_prepare_cursor(query->text, query->nargs, types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare \"%s\": %s", show->query, SPI_result_code_string(SPI_result));
-	show->plan = plan;
+		elog(ERROR, "could not prepare \"%s\": %s", query->text, SPI_result_code_string(SPI_result));
+	query->plan = plan;
 }
 
-/* The resource as JSON, in the memory of the caller */
-static Datum
-show_one(Show *show, const pg_uuid_t *id, int version)
+/* The row, and the second column unless that is NULL; NULL when there is none. */
+static HeapTupleHeader
+find(KeptQuery *query, const pg_uuid_t *id, const pg_uuid_t *user_id, const pg_uuid_t **other)
 {
-	pg_uuid_t	user_id;
-	Datum		values[3];
-	Datum		result = (Datum) 0;
+	Datum		values[] = {UUIDPGetDatum(id), UUIDPGetDatum(user_id)};
+	HeapTuple	row;
+	Datum		value;
+	bool		isnull;
 
-	require_caller(&user_id);
-	if (id == NULL)
-		missing(show->kind, NULL);
-	values[0] = UUIDPGetDatum(id);
-	values[1] = UUIDPGetDatum(&user_id);
-	values[2] = Int32GetDatum(version);
-	SPI_connect();
-	if (show->plan == NULL)
-		prepare(show);
-	if (SPI_execute_plan(show->plan, values, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not run \"%s\"", show->query);
-	if (SPI_processed == 1)
+	if (query->plan == NULL)
+		prepare(query);
+	if (SPI_execute_plan(query->plan, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not run \"%s\"", query->text);
+	if (SPI_processed == 0)
+		return NULL;
+	row = SPI_tuptable->vals[0];
+	if (other != NULL)
 	{
-		bool		isnull;
-
-		result = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-		result = SPI_datumTransfer(result, false, -1);
+		value = SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull);
+		*other = isnull ? NULL : DatumGetUUIDP(value);
 	}
-	SPI_finish();
-	if (result == (Datum) 0)
-		missing(show->kind, id);
-	return result;
+	value = SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull);
+	return isnull ? NULL : DatumGetHeapTupleHeader(value);
 }
 
 /* _api_user() */
@@ -134,12 +128,49 @@ musicverse_api_missing(PG_FUNCTION_ARGS)
 Datum
 musicverse_api_get_job(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_DATUM(show_one(&job, PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1), PG_ARGISNULL(0) ? 1 : PG_GETARG_INT32(0)));
+	int			version = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
+	pg_uuid_t  *id = PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1);
+	MemoryContext context = CurrentMemoryContext;
+	HeapTupleHeader job;
+	HeapTupleHeader track = NULL;
+	const pg_uuid_t *track_id;
+	pg_uuid_t	user_id;
+	Datum		result;
+
+	require_caller(&user_id);
+	if (id == NULL)
+		missing("job", NULL);
+	SPI_connect();
+	job = find(&job_of_user, id, &user_id, &track_id);
+	if (job == NULL)
+		missing("job", id);
+	if (track_id != NULL)
+		track = find(&track_of_job, track_id, NULL, NULL);
+	MemoryContextSwitchTo(context);
+	result = mv_api_job(version, job, track);
+	SPI_finish();
+	return result;
 }
 
 /* _api_get_track(track_id uuid) */
 Datum
 musicverse_api_get_track(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_DATUM(show_one(&track, PG_ARGISNULL(0) ? NULL : PG_GETARG_UUID_P(0), 1));
+	pg_uuid_t  *id = PG_ARGISNULL(0) ? NULL : PG_GETARG_UUID_P(0);
+	MemoryContext context = CurrentMemoryContext;
+	HeapTupleHeader track;
+	pg_uuid_t	user_id;
+	Datum		result;
+
+	require_caller(&user_id);
+	if (id == NULL)
+		missing("track", NULL);
+	SPI_connect();
+	track = find(&track_of_user, id, &user_id, NULL);
+	if (track == NULL)
+		missing("track", id);
+	MemoryContextSwitchTo(context);
+	result = mv_api_track(track);
+	SPI_finish();
+	return result;
 }
