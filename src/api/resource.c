@@ -65,6 +65,8 @@ typedef struct Shape
 	int			n;
 	Of			of;				/* which of them */
 	uint64		identifier;		/* of the row type as it was then; 0 = not looked up yet */
+	AttrNumber	user_id;
+	AttrNumber	track_id;		/* of a job */
 	AttrNumber	place[MAX_PROPERTIES];	/* 0 = taken from elsewhere */
 	Oid			type[MAX_PROPERTIES];
 } Shape;
@@ -88,6 +90,12 @@ typedef struct Row
 	Datum		values[MAX_COLUMNS];
 	bool		nulls[MAX_COLUMNS];
 } Row;
+
+struct MvApiJob
+{
+	int			version;
+	Row			row;
+};
 
 StaticAssertDecl(lengthof(job_v1_properties) <= MAX_PROPERTIES, "too many properties");
 
@@ -118,6 +126,9 @@ look_up(Shape *shape, TupleDesc desc, uint64 identifier)
 				elog(ERROR, "column of property \"%s\" has a type that isn't known here", property->name);
 		}
 	}
+	shape->user_id = mv_attnum(desc, "user_id");
+	if (shape->properties != track_properties && shape->of == OF_ROW)
+		shape->track_id = mv_attnum(desc, "track_id");
 	shape->identifier = identifier;
 }
 
@@ -265,67 +276,103 @@ end_json(StringInfo out)
 	return PointerGetDatum(out->data);
 }
 
+static const pg_uuid_t *
+uuid_at(const Row *row, AttrNumber place)
+{
+	return row->nulls[place - 1] ? NULL : DatumGetUUIDP(row->values[place - 1]);
+}
+
 /* A row of nothing but NULLs is what a join without a match may give. */
 static bool
-has_id(const Row *row, const Shape *shape, int property)
+has_id(const Row *track)
 {
-	return !row->nulls[shape->place[property] - 1];
+	return !track->nulls[track_shape.place[0] - 1];
 }
 
-Datum
-mv_api_track(HeapTupleHeader t)
+static Datum
+job_json(const Row *job, int version, HeapTupleHeader t)
 {
 	StringInfoData out;
 	Row			track;
 
-	take_apart(t, &track_shape, &track);
-	if (!has_id(&track, &track_shape, 0))
-		return (Datum) 0;
-	begin_json(&out);
-	append_object(&out, &track_shape, &track, NULL);
-	return end_json(&out);
-}
-
-Datum
-mv_api_job(int version, HeapTupleHeader j, HeapTupleHeader t)
-{
-	int			v = version == 1 ? 0 : 1;
-	StringInfoData out;
-	Row			job;
-	Row			track;
-
-	take_apart(j, &job_shapes[v], &job);
 	track.shape = NULL;
 	if (t != NULL)
 	{
-		take_apart(t, v == 0 ? &job_track_shapes[0] : &track_shape, &track);
-		if (v == 1 && !has_id(&track, &track_shape, 0))
+		take_apart(t, version == 1 ? &job_track_shapes[0] : &track_shape, &track);
+		if (version != 1 && !has_id(&track))
 			track.shape = NULL;
 	}
 	begin_json(&out);
-	append_object(&out, job.shape, &job, &track);
+	append_object(&out, job->shape, job, &track);
 	return end_json(&out);
+}
+
+static Datum
+track_json(const Row *track)
+{
+	StringInfoData out;
+
+	begin_json(&out);
+	append_object(&out, track->shape, track, NULL);
+	return end_json(&out);
+}
+
+Datum
+mv_api_track(HeapTupleHeader t, const pg_uuid_t *user_id)
+{
+	Row			track;
+	const pg_uuid_t *owner;
+
+	take_apart(t, &track_shape, &track);
+	owner = uuid_at(&track, track_shape.user_id);
+	return owner == NULL || memcmp(owner, user_id, UUID_LEN) != 0 ? (Datum) 0 : track_json(&track);
+}
+
+MvApiJob *
+mv_api_job(int version, HeapTupleHeader j, const pg_uuid_t *user_id, const pg_uuid_t **track_id)
+{
+	MvApiJob   *job = palloc(sizeof(MvApiJob));
+	Shape	   *shape = &job_shapes[version == 1 ? 0 : 1];
+	const pg_uuid_t *owner;
+
+	job->version = version;
+	take_apart(j, shape, &job->row);
+	owner = uuid_at(&job->row, shape->user_id);
+	*track_id = uuid_at(&job->row, shape->track_id);
+	return owner == NULL || memcmp(owner, user_id, UUID_LEN) != 0 ? NULL : job;
+}
+
+Datum
+mv_api_job_json(const MvApiJob *job, HeapTupleHeader t)
+{
+	return job_json(&job->row, job->version, t);
 }
 
 /* _api_track(t tracks) */
 Datum
 musicverse_api_track(PG_FUNCTION_ARGS)
 {
-	Datum		result = PG_ARGISNULL(0) ? (Datum) 0 : mv_api_track(PG_GETARG_HEAPTUPLEHEADER(0));
+	Row			track;
 
-	if (result == (Datum) 0)
+	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	return result;
+	take_apart(PG_GETARG_HEAPTUPLEHEADER(0), &track_shape, &track);
+	if (!has_id(&track))
+		PG_RETURN_NULL();
+	return track_json(&track);
 }
 
 /* _api_job(version int, j generation_jobs, t tracks) */
 Datum
 musicverse_api_job(PG_FUNCTION_ARGS)
 {
+	int			version = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
+	Row			job;
+
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	return mv_api_job(PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0), PG_GETARG_HEAPTUPLEHEADER(1),
-					  PG_ARGISNULL(2) ? NULL : PG_GETARG_HEAPTUPLEHEADER(2));
+	take_apart(PG_GETARG_HEAPTUPLEHEADER(1), &job_shapes[version == 1 ? 0 : 1], &job);
+	return job_json(&job, version, PG_ARGISNULL(2) ? NULL : PG_GETARG_HEAPTUPLEHEADER(2));
 }
 
 /* _api_time(at timestamptz) */

@@ -31,22 +31,13 @@ PG_FUNCTION_INFO_V1(musicverse_api_get_track);
 
 typedef struct KeptQuery
 {
-	/* of id and user_id; operators are named in full, as whoever calls chose the search_path */
-	const char *text;
-	int			nargs;
+	const char *text;			/* of an id */
 	SPIPlanPtr	plan;
 } KeptQuery;
 
-/* The id of the track stands beside the row, as taking one apart is the business of resource.c */
-static KeptQuery job_of_user = {
-	"select j, j.track_id from musicverse.generation_jobs j where j.id operator(pg_catalog.=) $1 and j.user_id operator(pg_catalog.=) $2", 2
-};
-static KeptQuery track_of_user = {
-	"select t from musicverse.tracks t where t.id operator(pg_catalog.=) $1 and t.user_id operator(pg_catalog.=) $2 and t.deleted_at is null", 2
-};
-static KeptQuery track_of_job = {
-	"select t from musicverse.tracks t where t.id operator(pg_catalog.=) $1 and t.deleted_at is null", 1
-};
+/* Operators are named in full, as whoever calls chose the search_path. */
+static KeptQuery job_by_id = {"select j from musicverse.generation_jobs j where j.id operator(pg_catalog.=) $1"};
+static KeptQuery track_by_id = {"select t from musicverse.tracks t where t.id operator(pg_catalog.=) $1 and t.deleted_at is null"};
 
 static void
 require_caller(pg_uuid_t *user_id)
@@ -71,38 +62,30 @@ missing(const char *kind, const pg_uuid_t *id)
 static void
 prepare(KeptQuery *query)
 {
-	static Oid	types[] = {UUIDOID, UUIDOID};
+	static Oid	types[] = {UUIDOID};
 	SPIPlanPtr	plan;
 
 	/* by the primary key, whoever asks: no need to plan for each */
-	plan = SPI_prepare_cursor(query->text, query->nargs, types, CURSOR_OPT_GENERIC_PLAN);
+	plan = SPI_prepare_cursor(query->text, lengthof(types), types, CURSOR_OPT_GENERIC_PLAN);
 	if (plan == NULL || SPI_keepplan(plan) != 0)
 		elog(ERROR, "could not prepare \"%s\": %s", query->text, SPI_result_code_string(SPI_result));
 	query->plan = plan;
 }
 
-/* The row, and the second column unless that is NULL; NULL when there is none. */
+/* The row, NULL when there is none. */
 static HeapTupleHeader
-find(KeptQuery *query, const pg_uuid_t *id, const pg_uuid_t *user_id, const pg_uuid_t **other)
+find(KeptQuery *query, const pg_uuid_t *id)
 {
-	Datum		values[] = {UUIDPGetDatum(id), UUIDPGetDatum(user_id)};
-	HeapTuple	row;
-	Datum		value;
+	Datum		value = UUIDPGetDatum(id);
 	bool		isnull;
 
 	if (query->plan == NULL)
 		prepare(query);
-	if (SPI_execute_plan(query->plan, values, NULL, true, 1) != SPI_OK_SELECT)
+	if (SPI_execute_plan(query->plan, &value, NULL, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not run \"%s\"", query->text);
 	if (SPI_processed == 0)
 		return NULL;
-	row = SPI_tuptable->vals[0];
-	if (other != NULL)
-	{
-		value = SPI_getbinval(row, SPI_tuptable->tupdesc, 2, &isnull);
-		*other = isnull ? NULL : DatumGetUUIDP(value);
-	}
-	value = SPI_getbinval(row, SPI_tuptable->tupdesc, 1, &isnull);
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	return isnull ? NULL : DatumGetHeapTupleHeader(value);
 }
 
@@ -131,8 +114,9 @@ musicverse_api_get_job(PG_FUNCTION_ARGS)
 	int			version = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
 	pg_uuid_t  *id = PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1);
 	MemoryContext context = CurrentMemoryContext;
-	HeapTupleHeader job;
-	HeapTupleHeader track = NULL;
+	HeapTupleHeader row;
+	HeapTupleHeader track;
+	MvApiJob   *job;
 	const pg_uuid_t *track_id;
 	pg_uuid_t	user_id;
 	Datum		result;
@@ -141,13 +125,13 @@ musicverse_api_get_job(PG_FUNCTION_ARGS)
 	if (id == NULL)
 		missing("job", NULL);
 	SPI_connect();
-	job = find(&job_of_user, id, &user_id, &track_id);
+	row = find(&job_by_id, id);
+	job = row == NULL ? NULL : mv_api_job(version, row, &user_id, &track_id);
 	if (job == NULL)
 		missing("job", id);
-	if (track_id != NULL)
-		track = find(&track_of_job, track_id, NULL, NULL);
+	track = track_id == NULL ? NULL : find(&track_by_id, track_id);
 	MemoryContextSwitchTo(context);
-	result = mv_api_job(version, job, track);
+	result = mv_api_job_json(job, track);
 	SPI_finish();
 	return result;
 }
@@ -160,17 +144,18 @@ musicverse_api_get_track(PG_FUNCTION_ARGS)
 	MemoryContext context = CurrentMemoryContext;
 	HeapTupleHeader track;
 	pg_uuid_t	user_id;
-	Datum		result;
+	Datum		result = (Datum) 0;
 
 	require_caller(&user_id);
 	if (id == NULL)
 		missing("track", NULL);
 	SPI_connect();
-	track = find(&track_of_user, id, &user_id, NULL);
-	if (track == NULL)
-		missing("track", id);
+	track = find(&track_by_id, id);
 	MemoryContextSwitchTo(context);
-	result = mv_api_track(track);
+	if (track != NULL)
+		result = mv_api_track(track, &user_id);
+	if (result == (Datum) 0)
+		missing("track", id);
 	SPI_finish();
 	return result;
 }
