@@ -69,33 +69,18 @@ return (select coalesce(jsonb_object_agg(e.key, e.value), '{}') from jsonb_each(
 comment on function _present(jsonb) is 'The properties without those that were not given';
 
 create function _api_range(name text, value numeric, lowest numeric, highest numeric) returns void
-language plpgsql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
-begin
-    if value is null or value not between lowest and highest then
-        raise exception '% must be between % and %, but is %', name, lowest, highest, coalesce(value::text, 'null')
-            using errcode = '22023', detail = json_build_object('field', '/' || name);
-    end if;
-end
-$$;
+language c immutable as 'MODULE_PATHNAME', 'musicverse_api_range';
 comment on function _api_range(text, numeric, numeric, numeric) is 'Refuses a number that is NULL or out of range';
 
 create function _api_choice(name text, value text, known text[]) returns void
-language plpgsql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
-begin
-    if value <> all (known) then
-        raise exception 'unknown % "%"', name, left(value, 100)
-            using errcode = '22023', detail = json_build_object('field', '/' || name), hint = format('Known: %s.', array_to_string(known, ', '));
-    end if;
-end
-$$;
+language c immutable as 'MODULE_PATHNAME', 'musicverse_api_choice';
 comment on function _api_choice(text, text, text[]) is 'Refuses a word that is none of the known ones; NULL passes';
 
 -- ---- pages
 
 -- A cursor holds a digest of the filters of its list, and where to go on.
 create function _api_next(operation text, filters text, variadic place text[]) returns text
-language sql stable set search_path = musicverse, pg_catalog, pg_temp
-as $$ select _cursor(operation, to_json(md5(filters) || place)::text) $$;
+language sql return musicverse._cursor(operation, to_json(md5(filters) || place)::text);
 comment on function _api_next(text, text, text[]) is 'The cursor of the page after a place';
 
 create function _api_place(operation text, filters text, "limit" int, cursor text, "offset" int default 0) returns text[]

@@ -4,6 +4,8 @@
 -- isn't the caller's is not there: PT404, as PostgREST has no 404 for P0002.
 --
 -- A list fetches one row more than asked for: it tells whether there is a next page.
+-- It goes by its index whatever the arguments are, so its plan is made once:
+-- the server would make one each time, as it takes an unknown limit for a large one.
 --
 -- In plpgsql, which keeps its plans, or in C what is asked most; the wrappers
 -- are single expressions, which the planner takes in.
@@ -15,7 +17,7 @@ comment on function _api_missing(text, uuid) is 'Raises that something of the ca
 -- ---- generation
 
 create function _api_list_jobs(version int, "limit" int, cursor text, "offset" int, status text) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     me uuid := _api_user();
     filters text := jsonb_build_array(status);
@@ -85,7 +87,7 @@ comment on function _api_cancel_job(int, uuid) is 'Cancels a job; one that is ca
 
 create function _api_list_tracks(operation text, "limit" int, cursor text, "offset" int, style text, created_after timestamptz,
                                  created_before timestamptz, sort text) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     me uuid := _api_user();
     filters text := jsonb_build_array(style, extract(epoch from created_after), extract(epoch from created_before), sort);
@@ -200,7 +202,7 @@ $$;
 comment on function _api_create_webhook(text, text[], text, jsonb) is 'Makes a webhook; its secret is seen this once';
 
 create function _api_list_webhooks(operation text, "limit" int, cursor text, "offset" int) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     me uuid := _api_user();
     place text[] := _api_place(operation, '', "limit", cursor, "offset");
@@ -404,7 +406,7 @@ comment on function _api_replay_delivery(uuid) is 'Sends a delivery again';
 -- ---- events
 
 create function _api_list_event_types(operation text, "limit" int, cursor text, "offset" int) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     place text[] := _api_place(operation, '', "limit", cursor, "offset");
     page event_types[];
@@ -450,8 +452,11 @@ $$;
 comment on function _api_list_events(int, text) is 'Events behind a cursor, and always one to go on from';
 
 create function _api_list_scopes() returns json
-language sql stable set search_path = musicverse, pg_catalog, pg_temp
-as $$ select _api_page(json_agg(json_build_object('name', s.name, 'description', s.description) order by s.name), null) from scopes s $$;
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return (select _api_page(json_agg(json_build_object('name', s.name, 'description', s.description) order by s.name), null) from scopes s);
+end
+$$;
 comment on function _api_list_scopes() is 'The catalogue of scopes';
 
 -- ---- API keys
@@ -484,7 +489,7 @@ $$;
 comment on function _api_create_api_key(text, text[], timestamptz, cidr[], boolean) is 'Makes an API key; its text is seen this once';
 
 create function _api_list_api_keys(operation text, "limit" int, cursor text, "offset" int) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     me uuid := _api_user();
     place text[] := _api_place(operation, '', "limit", cursor, "offset");

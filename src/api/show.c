@@ -11,23 +11,16 @@
  */
 #include "postgres.h"
 
+#include "api/arguments.h"
 #include "api/resource.h"
 #include "catalog/pg_type.h"
-#include "core/caller.h"
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
-#include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/uuid.h"
 
-PG_FUNCTION_INFO_V1(musicverse_api_user);
-PG_FUNCTION_INFO_V1(musicverse_api_missing);
 PG_FUNCTION_INFO_V1(musicverse_api_get_job);
 PG_FUNCTION_INFO_V1(musicverse_api_get_track);
-
-#define SQLSTATE_NOT_FOUND		MAKE_SQLSTATE('P', 'T', '4', '0', '4')
-#define SQLSTATE_UNAUTHORIZED	MAKE_SQLSTATE('P', 'T', '4', '0', '1')
 
 typedef struct KeptQuery
 {
@@ -38,26 +31,6 @@ typedef struct KeptQuery
 /* Operators are named in full, as whoever calls chose the search_path. */
 static KeptQuery job_by_id = {"select j from musicverse.generation_jobs j where j.id operator(pg_catalog.=) $1"};
 static KeptQuery track_by_id = {"select t from musicverse.tracks t where t.id operator(pg_catalog.=) $1 and t.deleted_at is null"};
-
-static void
-require_caller(pg_uuid_t *user_id)
-{
-	if (!mv_caller(user_id))
-		ereport(ERROR,
-				(errcode(SQLSTATE_UNAUTHORIZED),
-				 errmsg("nobody is known to ask"),
-				 errhint("Send an API key, or a token whose sub is the id of a user.")));
-}
-
-/* id may be NULL */
-static void
-missing(const char *kind, const pg_uuid_t *id)
-{
-	ereport(ERROR,
-			(errcode(SQLSTATE_NOT_FOUND),
-			 errmsg("%s %s does not exist", kind,
-					id == NULL ? "null" : DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(id))))));
-}
 
 static void
 prepare(KeptQuery *query)
@@ -89,24 +62,6 @@ find(KeptQuery *query, const pg_uuid_t *id)
 	return isnull ? NULL : DatumGetHeapTupleHeader(value);
 }
 
-/* _api_user() */
-Datum
-musicverse_api_user(PG_FUNCTION_ARGS)
-{
-	pg_uuid_t  *user_id = palloc(sizeof(pg_uuid_t));
-
-	require_caller(user_id);
-	PG_RETURN_UUID_P(user_id);
-}
-
-/* _api_missing(kind text, id uuid) */
-Datum
-musicverse_api_missing(PG_FUNCTION_ARGS)
-{
-	missing(PG_ARGISNULL(0) ? "resource" : text_to_cstring(PG_GETARG_TEXT_PP(0)), PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1));
-	PG_RETURN_VOID();
-}
-
 /* _api_get_job(version int, job_id uuid) */
 Datum
 musicverse_api_get_job(PG_FUNCTION_ARGS)
@@ -121,14 +76,14 @@ musicverse_api_get_job(PG_FUNCTION_ARGS)
 	pg_uuid_t	user_id;
 	Datum		result;
 
-	require_caller(&user_id);
+	mv_api_user(&user_id);
 	if (id == NULL)
-		missing("job", NULL);
+		mv_api_missing("job", NULL);
 	SPI_connect();
 	row = find(&job_by_id, id);
 	job = row == NULL ? NULL : mv_api_job(version, row, &user_id, &track_id);
 	if (job == NULL)
-		missing("job", id);
+		mv_api_missing("job", id);
 	track = track_id == NULL ? NULL : find(&track_by_id, track_id);
 	MemoryContextSwitchTo(context);
 	result = mv_api_job_json(job, track);
@@ -146,16 +101,16 @@ musicverse_api_get_track(PG_FUNCTION_ARGS)
 	pg_uuid_t	user_id;
 	Datum		result = (Datum) 0;
 
-	require_caller(&user_id);
+	mv_api_user(&user_id);
 	if (id == NULL)
-		missing("track", NULL);
+		mv_api_missing("track", NULL);
 	SPI_connect();
 	track = find(&track_by_id, id);
 	MemoryContextSwitchTo(context);
 	if (track != NULL)
 		result = mv_api_track(track, &user_id);
 	if (result == (Datum) 0)
-		missing("track", id);
+		mv_api_missing("track", id);
 	SPI_finish();
 	return result;
 }
