@@ -107,13 +107,13 @@ $$;
 comment on function _api_place(text, text, int, text, int) is 'Judges the arguments of a page; where the cursor says that it begins, NULL for the first';
 
 create function _api_page(data json, next_cursor text) returns json
-language sql immutable parallel safe return json_build_object('data', coalesce(data, '[]'), 'next_cursor', next_cursor);
+language sql stable parallel safe return json_build_object('data', coalesce(data, '[]'), 'next_cursor', next_cursor);
 comment on function _api_page(json, text) is 'A page of a list';
 
 -- ---- the JSON of a resource
 
 create function _api_with(resource json, name text, value text) returns json
-language sql immutable parallel safe return (left(resource::text, -1) || ', ' || to_json(name) || ' : ' || to_json(value) || '}')::json;
+language sql stable parallel safe return (left(resource::text, -1) || ', ' || to_json(name) || ' : ' || to_json(value) || '}')::json;
 comment on function _api_with(json, text, text) is 'A resource, not an empty one, with one more property, such as a secret that is seen this once';
 
 create function _api_time(at timestamptz) returns text
