@@ -33,6 +33,19 @@ endif
 
 $(OBJS): $(wildcard src/*.h src/*/*.h)
 
+# The documentation page, which the gateway serves at / and /docs, each file with its compressed twin
+WEB          = $(DESTDIR)$(datadir)/musicverse/web
+install: install-web
+uninstall: uninstall-web
+.PHONY: install-web uninstall-web
+install-web:
+	$(MKDIR_P) '$(WEB)/docs'
+	$(INSTALL_DATA) $(srcdir)/web/index.html '$(WEB)/'
+	$(INSTALL_DATA) $(srcdir)/web/index.html $(wildcard $(srcdir)/web/docs/*) '$(WEB)/docs/'
+	for file in '$(WEB)'/*.html '$(WEB)'/docs/*.html '$(WEB)'/docs/*.css '$(WEB)'/docs/*.js '$(WEB)'/docs/*.svg; do gzip -9nkf "$$file"; done
+uninstall-web:
+	rm -rf '$(WEB)'
+
 sql/$(EXTENSION)--$(EXTVERSION).sql: $(SQL_PARTS) musicverse.control Makefile
 	cat $(SQL_PARTS) > $@
 
@@ -61,7 +74,9 @@ test: setup
 	@$(MAKE) --no-print-directory private
 	@test/as-server test/run $(T)
 
-demo: setup
+# make demo KEEP=1 leaves the servers running until Ctrl-C
+demo:
+	@test/setup demo
 	@$(MAKE) --no-print-directory private
 	@test/as-server $(or $(wildcard sandbox/demo),$(firstword $(wildcard sandbox/demo.*)),sandbox/demo)
 
@@ -89,7 +104,7 @@ help:
 	@echo 'make install    install it there'
 	@echo 'make test       set up, build, and run every test in private clusters under build/'
 	@echo '                T=FILE runs one: T=sql/x.sql, T=test/isolation/specs/x.spec, T=test/pgtap/x.sql, T=test/t/x.pl'
-	@echo 'make demo       set up, build, and watch webhooks being delivered'
+	@echo 'make demo       set up, build, and watch: webhooks are delivered, a program makes music through the API; KEEP=1 leaves it up'
 	@echo 'make bench      set up, build, and measure; B=NAME for one benchmark'
 	@echo 'make soak       the long tests; T=FILE for one'
 	@echo 'make lint       layout, static analysis, comments and search_path of the SQL, META.json'

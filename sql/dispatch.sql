@@ -3,8 +3,8 @@ set client_min_messages = warning;
 create extension if not exists musicverse;
 set search_path = musicverse, public;
 \set SHOW_CONTEXT never
-\set u '00000000-0000-4000-8000-0000000000e1'
-\set v '00000000-0000-4000-8000-0000000000e2'
+\set u '00000000-0000-4000-8000-0000000001e1'
+\set v '00000000-0000-4000-8000-0000000001e2'
 \pset format unaligned
 \pset tuples_only on
 
@@ -116,7 +116,7 @@ select pg_temp.call('GET', '/t/who', :'k', null, jsonb_build_object('X-API-Key',
 select pg_temp.call('GET', '/t/who', null, null, jsonb_build_object('X-API-Key', jsonb_build_array(:'k', :'other')));
 select pg_temp.call('GET', '/t/list', null, null, '{"Authorization": "Basic eDp5"}');
 begin;
-set local request.jwt.claims = '{"sub": "00000000-0000-4000-8000-0000000000e2"}';
+set local request.jwt.claims = '{"sub": "00000000-0000-4000-8000-0000000001e2"}';
 select pg_temp.call('GET', '/t/who');
 select pg_temp.call('GET', '/t/who', :'k');
 select current_user_id();
@@ -240,6 +240,22 @@ select pg_temp.call('GET', '/t/nest/0', :'k'), pg_temp.call('GET', '/t/nest/0');
 \echo -- more sets of arguments than plans are kept
 select count(distinct pg_temp.call('POST', '/t/echo', :'k', (jsonb_build_object('title', 'x') || (select coalesce(jsonb_object_agg(a.key, a.value), '{}')
     from jsonb_each('{"duration": 5, "ratio": 2, "tags": ["a"], "day": "2026-01-01", "at": "2026-01-01T00:00:00Z"}') with ordinality a (key, value, n) where i & (1 << n::int - 1) <> 0))::text)) from generate_series(0, 31) i, generate_series(1, 2);
+
+\echo -- defaults that are constants and others, strict functions, what a volatile one sees of itself
+create function musicverse_v1.t_default(a bigint default 20, b text[] default '{}', c timestamptz default now(), d int default null) returns json language sql stable as $$
+    select json_build_object('a', a, 'b', b, 'c', c = now(), 'd', d) $$;
+create function musicverse_v1.t_strict(a int default 1, b text default 'x') returns json language sql strict as $$ select json_build_object('a', a, 'b', b) $$;
+create temp table t_seen (title text);
+grant all on t_seen to public;
+create function musicverse_v1.t_volatile(title text) returns json language sql volatile as $$
+    insert into pg_temp.t_seen values (title); select json_agg(s.title order by s.title) from pg_temp.t_seen s $$;
+insert into routes (version, method, path, operation, needs_key, summary, request_schema) values ('v1', 'GET', '/t/default', 't_default', false, 'x', null),
+    ('v1', 'POST', '/t/strict', 't_strict', false, 'x', '{}'), ('v1', 'POST', '/t/volatile', 't_volatile', false, 'x', '{}');
+select pg_temp.call('GET', '/t/default' || q) from unnest('{"",?a=5&d=6,?c=2026-01-01T00:00:00Z,"?b=x,y&c=2026-01-01T00:00:00Z"}'::text[]) q;
+select pg_temp.call('POST', '/t/strict', null, b) from unnest('{"{}","{\"a\": 2}","{\"a\": null}"}'::text[]) b;
+select pg_temp.call('POST', '/t/volatile', null, '{"title": "one"}'), pg_temp.call('POST', '/t/volatile', null, '{"title": "two"}');
+revoke execute on function musicverse_v1.t_strict from public;
+select pg_temp.call('POST', '/t/strict', null, '{}');
 
 delete from routes where path like '/t/%';
 delete from accounts where user_id in (:'u', :'v');

@@ -3,8 +3,8 @@ set client_min_messages = warning;
 create extension if not exists musicverse;
 set search_path = musicverse, public;
 \set SHOW_CONTEXT never
-\set u '00000000-0000-4000-8000-0000000000f1'
-\set v '00000000-0000-4000-8000-0000000000f2'
+\set u '00000000-0000-4000-8000-0000000001f1'
+\set v '00000000-0000-4000-8000-0000000001f2'
 \pset format unaligned
 \pset tuples_only on
 

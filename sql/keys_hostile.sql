@@ -65,7 +65,7 @@ select reason, count(*) from near n, verify_api_key(n.key) v group by reason;
 select idx_scan - :before_scans as looks, idx_tup_fetch - :before_fetched as found, seq_tup_read - :before_read as read
   from pg_stat_xact_user_tables where relid = 'api_keys'::regclass;
 select max(c.common) < 8 as "nothing in common"
-  from near n, lateral (select max(l) as common from generate_series(0, 64) l where left(_api_key_hash(n.key), l) = left(_api_key_hash(:'key'), l)) c;
+  from near n, lateral (select max(l) as common from generate_series(0, 64) l where left(_hash_of_key(n.key), l) = left(_hash_of_key(:'key'), l)) c;
 rollback;
 
 -- hostile text in every text argument of every function that somebody is granted
@@ -156,7 +156,7 @@ select replace(statement, :'id', '...') as statement, pg_temp.as_role('regress_n
                     'select k from musicverse.api_keys k', $$select from musicverse.api_keys where key_hash like 'a%'$$, 'select from musicverse.api_keys order by key_hash',
                     $$insert into musicverse.api_keys (user_id, key_hash, key_prefix, name) values ('00000000-0000-4000-8000-0000000000b2', repeat('a', 64), 'mvai_xxx', 'x')$$,
                     'update musicverse.api_keys set scopes = default', 'delete from musicverse.api_keys', 'truncate musicverse.api_keys',
-                    $$insert into musicverse.scopes values ('x', 'x')$$, 'select musicverse._new_api_key()', $$select musicverse._api_key_hash('x')$$,
+                    $$insert into musicverse.scopes values ('x', 'x')$$, 'select musicverse._new_api_key()', $$select musicverse._hash_of_key('x')$$,
                     $$select musicverse._check_key_scopes('{}')$$, 'select musicverse._own_api_key(null)', 'select musicverse._insert_api_key(null)',
                     $$select musicverse.verify_api_key('x')$$, $$select musicverse.report_leaked_key('x')$$, $$select musicverse.take_tokens('x', 0, 1, 1)$$,
                     $$select musicverse.take_tokens_all('{x}', 0, '{1}', '{1}')$$, 'select musicverse.rate_limit_status()',

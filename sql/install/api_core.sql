@@ -32,7 +32,7 @@ begin
     if caller_key is null then
         return;
     end if;
-    select a.scopes, a.expires_at, a.allowed_cidrs, a.require_signature into k from api_keys a where a.id = caller_key;
+    select a.scopes, least(a.expires_at, a.works_until) as expires_at, a.allowed_cidrs, a.require_signature into k from api_keys a where a.id = caller_key;
     if not found then
         raise exception 'the key that asks is gone' using errcode = '42501', hint = 'Ask with another key.';
     end if;

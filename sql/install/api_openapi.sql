@@ -25,17 +25,25 @@ language sql immutable parallel safe return '{
   },
   "responses": {
     "NotModified": {"description": "Nothing has changed since the ETag that was sent"},
-    "400": {"title": "Bad Request", "description": "The request can''t be read", "detail": "the body is not JSON"},
-    "401": {"title": "Unauthorized", "description": "The key is missing or wrong", "detail": "the API key is not known"},
-    "403": {"title": "Forbidden", "description": "The key lacks the scope, comes from elsewhere, or the tier is used up", "detail": "the key has not the scope"},
-    "404": {"title": "Not Found", "description": "There is no such thing of yours", "detail": "track 0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11 does not exist"},
-    "409": {"title": "Conflict", "description": "What it is to be done to is not in a state for it, or another request with this Idempotency-Key is under way", "detail": "job 3f2a9d34-11b8-4a53-8c1f-2f2b9f7b1c90 is completed already"},
-    "413": {"title": "Content Too Large", "description": "The body is too large", "detail": "the body is too large"},
-    "422": {"title": "Unprocessable Content", "description": "A value is not valid; errors names it", "detail": "limit must be between 1 and 100, but is 0"},
-    "429": {"title": "Too Many Requests", "description": "A limit is reached; Retry-After tells when to come back", "detail": "too many requests"},
-    "500": {"title": "Internal Server Error", "description": "Our fault; the request id is in the server''s log", "detail": "something went wrong here"},
-    "501": {"title": "Not Implemented", "description": "Not available yet", "detail": "distribution is not available yet"},
-    "503": {"title": "Service Unavailable", "description": "Try again after Retry-After", "detail": "the server is busy"}
+    "400": {"type": "bad-request", "title": "The request is malformed", "description": "The request can''t be read",
+      "detail": "x is unknown; known are: limit, cursor.", "errors": [{"parameter": "x", "message": "is unknown; known are: limit, cursor"}]},
+    "401": {"type": "unauthorized", "title": "No valid API key", "description": "The key is missing or wrong",
+      "detail": "Send an API key as \"Authorization: Bearer mvai_...\" or in the header X-API-Key."},
+    "403": {"type": "insufficient-scope", "title": "The API key lacks a scope", "description": "The key lacks the scope, comes from elsewhere, or the tier allows no more",
+      "detail": "The API key lacks the scope \"tracks:read\"."},
+    "404": {"type": "not-found", "title": "Not found", "description": "There is no such thing of yours",
+      "detail": "Track 0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11 does not exist."},
+    "409": {"type": "conflict", "title": "In conflict with the present state",
+      "description": "What it is to be done to is not in a state for it, or another request with this Idempotency-Key is under way",
+      "detail": "Job 3f2a9d34-11b8-4a53-8c1f-2f2b9f7b1c90 is completed already.", "hint": "Only a job that is queued or started can be cancelled."},
+    "413": {"type": "content-too-large", "title": "The content is too large", "description": "The body is too large"},
+    "422": {"type": "invalid-request", "title": "The request is not valid", "description": "A value is not valid; errors names it",
+      "detail": "/prompt must not be empty.", "errors": [{"field": "/prompt", "message": "must not be empty"}]},
+    "429": {"type": "rate-limited", "title": "Too many requests", "description": "A limit is reached; Retry-After tells when to come back",
+      "violated-policies": ["burst"]},
+    "500": {"type": "internal-error", "title": "Internal error", "description": "Our fault; the request id is in the server''s log"},
+    "501": {"type": "not-implemented", "title": "Not implemented", "description": "Not available yet", "detail": "Distribution is not available yet."},
+    "503": {"type": "unavailable", "title": "Not available at the moment", "description": "Try again after Retry-After"}
   },
   "tags": [
     {"name": "Generation", "description": "Jobs that make tracks"},
@@ -102,8 +110,8 @@ language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
             || case when r.key in ('429', '503') then '{"Retry-After": {"$ref": "#/components/headers/Retry-After"}}' else '{}' end::jsonb,
         'content', jsonb_build_object('application/problem+json', jsonb_build_object(
             'schema', '{"$ref": "#/components/schemas/Problem"}'::jsonb,
-            'example', jsonb_build_object('type', 'about:blank', 'title', r.value -> 'title', 'status', r.key::int, 'detail', r.value -> 'detail')
-                || case when r.key = '429' then '{"violated-policies": ["burst"]}' else '{}' end::jsonb))) end)
+            'example', (r.value - 'description') || jsonb_build_object('type', '/problems/' || (r.value ->> 'type'), 'status', r.key::int,
+                           'request_id', '019cd1f0-7b19-7d21-b2c0-2f6a7c1e9d05')))) end)
       from jsonb_each(_openapi_frame() -> 'responses') r
 $$;
 comment on function _openapi_responses() is 'The answers that tell of problems, as Response Objects';
@@ -155,3 +163,7 @@ begin
 end
 $$;
 comment on function openapi(text) is 'The API of a version as OpenAPI 3.1';
+
+create function _openapi_json(version text) returns json
+language c stable strict as 'MODULE_PATHNAME', 'musicverse_openapi_json';
+comment on function _openapi_json(text) is 'The same as it is sent, kept in the memory of each process until what it is made of changes';

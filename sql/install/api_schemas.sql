@@ -11,6 +11,12 @@ create table api_schemas (
     is_shipped boolean not null default false,
     primary key (version, name)
 );
+create trigger invalidate after insert or update or delete or truncate on api_schemas
+    for each statement execute function _invalidate_relation();
+alter table api_schemas enable always trigger invalidate;
+create trigger invalidate after insert or update or delete or truncate on event_types
+    for each statement execute function _invalidate_relation();
+alter table event_types enable always trigger invalidate;
 comment on table api_schemas is 'Schemas that routes refer to as #/components/schemas/<name>; a host may add its own';
 comment on column api_schemas.schema is 'JSON Schema; the first of its examples is shown';
 comment on column api_schemas.is_shipped is 'Comes with the extension, so is not part of a dump';
@@ -26,9 +32,13 @@ select 'v1', s.name, s.schema::json, true from (values
         "detail": {"type": "string", "description": "What is wrong with this very request"},
         "instance": {"type": "string", "description": "This very request"},
         "hint": {"type": "string", "description": "What to do about it"},
-        "errors": {"type": "array", "items": {"type": "object"}, "description": "By member of the body or parameter"},
+        "request_id": {"type": "string", "description": "Name it when you ask for help"},
+        "errors": {"type": "array", "description": "By member of the body or parameter", "items": {"type": "object", "required": ["message"], "properties": {
+            "field": {"type": "string", "description": "JSON Pointer into the body"}, "parameter": {"type": "string"}, "message": {"type": "string"}}}},
         "violated-policies": {"type": "array", "items": {"type": "string"}, "description": "With 429: which limits were reached"}},
-    "examples": [{"type": "about:blank", "title": "Not Found", "status": 404, "detail": "track 0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11 does not exist"}]}'),
+    "examples": [{"type": "/problems/not-found", "title": "Not found", "status": 404,
+        "detail": "Track 0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11 does not exist.", "instance": "/api/v1/tracks/0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11",
+        "request_id": "019cd1f0-7b19-7d21-b2c0-2f6a7c1e9d05"}]}'),
 ('Track', '{
     "type": "object", "description": "A piece of music",
     "required": ["id", "title", "style", "prompt", "duration", "audio_url", "cover_url", "metadata", "isrc", "created_at", "updated_at"],

@@ -234,5 +234,5 @@ comment on function musicverse_v1.takedown_distribution(uuid, text[]) is 'Not av
 
 create function musicverse_v1.get_openapi() returns json
 language sql stable
-return musicverse.openapi('v1')::json;
+return musicverse._openapi_json('v1');
 comment on function musicverse_v1.get_openapi() is 'The description of this version as OpenAPI 3.1';

@@ -232,5 +232,5 @@ comment on function musicverse_v2.takedown_distribution(uuid, text[]) is 'Not av
 
 create function musicverse_v2.get_openapi() returns json
 language sql stable
-return musicverse.openapi('v2')::json;
+return musicverse._openapi_json('v2');
 comment on function musicverse_v2.get_openapi() is 'The description of this version as OpenAPI 3.1';

@@ -59,7 +59,8 @@ begin
     if tg_op = 'UPDATE' and not (old.status = 'queued' and new.status in ('started', 'failed', 'cancelled')
                                  or old.status = 'started' and is_end) then
         raise exception 'generation job % cannot go from "%" to "%"', new.id, old.status, new.status
-            using errcode = '55000', hint = 'A job goes queued, started, then completed, failed or cancelled; a queued one may also fail or be cancelled.';
+            using errcode = '55000',
+                hint = 'A job goes queued, started, then completed, failed or cancelled; a queued one may also fail or be cancelled.';
     end if;
     if new.status in ('started', 'completed') then
         new.started_at := coalesce(new.started_at, now());
@@ -107,13 +108,16 @@ begin
         raise exception 'the prompt of a job must not be %', case when prompt is null then 'null' else 'blank' end
             using errcode = '22023', hint = 'Say what the music is to be, such as "a slow waltz for two violins".';
     elsif length(prompt) > 4000 then
-        raise exception 'the prompt has % characters, more than 4000', length(prompt) using errcode = '22023', hint = 'Give a shorter prompt.';
+        raise exception 'the prompt has % characters, more than 4000', length(prompt)
+            using errcode = '22023', hint = 'Give a shorter prompt.';
     elsif length(style) not between 1 and 200 then
-        raise exception 'the style has % characters, not 1 to 200', length(style) using errcode = '22023', hint = 'Leave it out for any style.';
+        raise exception 'the style has % characters, not 1 to 200', length(style)
+            using errcode = '22023', hint = 'Leave it out for any style.';
     elsif jsonb_typeof(params) <> 'object' then
         raise exception 'params must be a JSON object, not %', jsonb_typeof(params) using errcode = '22023', hint = 'Write {"tempo": 120}.';
     elsif octet_length(params::text) > 16384 then
-        raise exception 'params have % bytes, more than 16384', octet_length(params::text) using errcode = '22023', hint = 'Pass large things by URL.';
+        raise exception 'params have % bytes, more than 16384', octet_length(params::text)
+            using errcode = '22023', hint = 'Pass large things by URL.';
     elsif length(idempotency_key) not between 1 and 255 then
         raise exception 'the idempotency key has % characters, not 1 to 255', length(idempotency_key) using errcode = '22023';
     end if;
@@ -134,10 +138,13 @@ begin
 
     select coalesce(max((_provider_config(p.config) ->> 'max_duration')::int), 600) into max_duration from providers p where p.is_active;
     if duration not between 1 and max_duration then
-        raise exception 'a duration of % s is not possible', duration using errcode = '22023', hint = format('Give 1 to %s s.', max_duration);
+        raise exception 'a duration of % s is not possible', duration
+            using errcode = '22023', hint = format('Give 1 to %s s.', max_duration);
     elsif exists (select from providers p where p.is_active)
-        and not exists (select from providers p where p.is_active and _provider_takes(_provider_config(p.config), style, duration, account.tier)) then
-        raise exception 'no provider takes a job of style "%" and % s for tier "%"', coalesce(style, 'any'), coalesce(duration::text, 'any'), account.tier
+        and not exists (select from providers p
+            where p.is_active and _provider_takes(_provider_config(p.config), style, duration, account.tier)) then
+        raise exception 'no provider takes a job of style "%" and % s for tier "%"',
+            coalesce(style, 'any'), coalesce(duration::text, 'any'), account.tier
             using errcode = '22023', hint = 'Choose another style or a shorter duration, or move the account to another tier.';
     end if;
     if max_queued > 0 then

@@ -107,7 +107,8 @@ select p.name, p.is_active,
        coalesce(w.submitting, 0) as submitting, coalesce(w.running, 0) as running, coalesce(w.cancelling, 0) as cancelling,
        (_provider_config(p.config) ->> 'concurrency')::int as concurrency, w.oldest, w.last_error
   from providers p cross join _generation_worker() g
-  left join (select provider, count(*) filter (where state = 'submitting') as submitting, count(*) filter (where state = 'running') as running,
+  left join (select provider, count(*) filter (where state = 'submitting') as submitting,
+      count(*) filter (where state = 'running') as running,
                     count(*) filter (where state = 'cancelling') as cancelling, min(claimed_at) as oldest,
                     max(last_error) as last_error
                from generation_work where state in ('submitting', 'running', 'cancelling') group by provider) w on w.provider = p.name;

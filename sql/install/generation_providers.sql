@@ -24,7 +24,8 @@ create table providers (
 );
 comment on table providers is 'Who makes the music; credentials are sealed. Change by configure_provider()';
 comment on column providers.config is 'What differs from the defaults';
-comment on column providers.installation_id is 'The installation that may send to it: a restored copy has another one, see enable_sending()';
+comment on column providers.installation_id is
+    'The installation that may send to it: a restored copy has another one, see enable_sending()';
 
 create function _wake_generation() returns void
 language c volatile strict as 'MODULE_PATHNAME', 'musicverse_wake_generation';
@@ -78,7 +79,8 @@ language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
                  where jsonb_typeof(config -> part) = 'object'), '{}')
       from _provider_defaults() d
 $$;
-comment on function _provider_config(jsonb) is 'A config with what it leaves out; the requests and the paths are completed member by member';
+comment on function _provider_config(jsonb) is
+    'A config with what it leaves out; the requests and the paths are completed member by member';
 
 create function _fill(template text, vars jsonb) returns text
 language sql immutable strict set search_path = pg_catalog, pg_temp as $$
@@ -142,14 +144,17 @@ begin
     end if;
     for header in select key as name, value #>> '{}' as value, jsonb_typeof(value) as type from jsonb_each(headers) loop
         if header.name !~ '^[!#$%&''*+.^_`|~0-9A-Za-z-]+$'
-            or lower(header.name) in ('host', 'content-length', 'content-type', 'transfer-encoding', 'connection', 'expect', 'te', 'upgrade') then
+            or lower(header.name) in ('host', 'content-length', 'content-type', 'transfer-encoding', 'connection', 'expect', 'te',
+                                      'upgrade') then
             raise exception 'header name "%" in % is not valid', header.name, part
-                using errcode = '22023', hint = 'Names consist of letters, digits and hyphens; those that belong to the exchange itself are not to be set.';
+                using errcode = '22023',
+                    hint = 'Names consist of letters, digits and hyphens; those that belong to the exchange itself are not to be set.';
         elsif header.type <> 'string' or header.value !~ '^[\x21-\x7e]([\x20-\x7e]*[\x21-\x7e])?$' then
             raise exception 'the value of header "%" in % is not valid', header.name, part
                 using errcode = '22023', hint = 'Values are strings of printable ASCII on one line, with no space at either end.';
         elsif _unknown_placeholder(header.value, known) is not null then
-            raise exception 'header "%" in % names the unknown placeholder "%"', header.name, part, _unknown_placeholder(header.value, known)
+            raise exception 'header "%" in % names the unknown placeholder "%"', header.name, part,
+                _unknown_placeholder(header.value, known)
                 using errcode = '22023', hint = format('Known here: %s. Members of the credentials count.', array_to_string(known, ', '));
         end if;
     end loop;
@@ -184,10 +189,12 @@ begin
     for item in
         select v.name, v.low, v.high, whole -> v.name as value
           from (values ('poll_interval', 0.1, 3600), ('concurrency', 1, 10000), ('attempts', 1, 100), ('priority', -1000, 1000),
-                       ('weight', 0.001, 1000), ('timeout', 0.1, 600), ('max_duration', 1, 86400), ('progress_scale', 0.0001, 10000)) v (name, low, high)
+                       ('weight', 0.001, 1000), ('timeout', 0.1, 600), ('max_duration', 1, 86400),
+                       ('progress_scale', 0.0001, 10000)) v (name, low, high)
     loop
         if jsonb_typeof(item.value) <> 'number' or item.value::numeric not between item.low and item.high
-            or item.name in ('concurrency', 'attempts', 'priority', 'max_duration') and item.value::numeric <> trunc(item.value::numeric) then
+            or item.name in ('concurrency', 'attempts', 'priority', 'max_duration')
+                and item.value::numeric <> trunc(item.value::numeric) then
             raise exception '% of a provider cannot be %', item.name, item.value
                 using errcode = '22023', hint = format('It is a number from %s to %s.', item.low, item.high);
         end if;
@@ -242,7 +249,8 @@ begin
         if not _provider_defaults() -> 'response' ? item.key then
             raise exception 'unknown member "%" of response in the config of a provider', item.key
                 using errcode = '22023',
-                      hint = format('Known: %s.', (select string_agg(k, ', ' order by k) from jsonb_object_keys(_provider_defaults() -> 'response') k));
+                      hint = format('Known: %s.', (select string_agg(k, ', ' order by k)
+                                                     from jsonb_object_keys(_provider_defaults() -> 'response') k));
         end if;
         begin
             if item.value <> 'null' then
@@ -340,7 +348,8 @@ begin
     update providers p set is_active = active where p.name = set_provider_active.name;
     if not found then
         raise exception 'provider "%" does not exist', coalesce(name, 'null')
-            using errcode = 'P0002', hint = format('Known providers: %s.', coalesce((select string_agg(p.name, ', ' order by p.name) from providers p), 'none'));
+            using errcode = 'P0002', hint = format('Known providers: %s.', coalesce(
+                (select string_agg(p.name, ', ' order by p.name) from providers p), 'none'));
     end if;
 end
 $$;
@@ -360,7 +369,8 @@ begin
      where w.provider = remove_provider.name and w.state in ('submitting', 'running', 'cancelling');
     if open > 0 then
         raise exception 'provider "%" has % jobs under way', name, open
-            using errcode = '55000', hint = 'Call set_provider_active(name, false), and remove it when generation_status shows none; or cancel them.';
+            using errcode = '55000',
+                hint = 'Call set_provider_active(name, false), and remove it when generation_status shows none; or cancel them.';
     end if;
     delete from providers p where p.name = remove_provider.name;
     return true;

@@ -90,7 +90,8 @@ create function _provider_takes(config jsonb, style text, duration int, tier tex
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select coalesce(duration, 0) <= (config ->> 'max_duration')::int
        and (config -> 'tiers' = 'null' or coalesce(config -> 'tiers' ? tier, false))
-       and (config -> 'styles' = 'null' or exists (select from jsonb_array_elements_text(config -> 'styles') s where lower(s) = lower(style)))
+       and (config -> 'styles' = 'null' or exists (select from jsonb_array_elements_text(config -> 'styles') s
+           where lower(s) = lower(style)))
 $$;
 comment on function _provider_takes(jsonb, text, int, text) is 'Does a provider take jobs of this kind?';
 
@@ -108,7 +109,8 @@ language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
      order by (c.config ->> 'priority')::int desc, load.n / (c.config ->> 'weight')::numeric, p.name
      limit 1
 $$;
-comment on function _pick_provider(text, int, text, text[], text[]) is 'Which provider gets the next job of a kind, NULL when none has room';
+comment on function _pick_provider(text, int, text, text[], text[]) is
+    'Which provider gets the next job of a kind, NULL when none has room';
 
 -- Gives waiting jobs to providers, one a user and round, going round the users
 -- by their ids from the one after the last. A user who has as many under way
@@ -163,13 +165,15 @@ begin
     end loop;
 end
 $$;
-comment on function _claim_jobs(text[], int, uuid) is 'Gives up to so many waiting jobs to the providers named, fairly among users; returns the user served last';
+comment on function _claim_jobs(text[], int, uuid) is
+    'Gives up to so many waiting jobs to the providers named, fairly among users; returns the user served last';
 
 create function _retry_delay(failures int) returns interval
 language sql volatile set search_path = pg_catalog, pg_temp as $$
     select least(300, 2 * power(2, least(greatest(failures, 1), 10) - 1)) * (0.5 + random() / 2) * interval '1 second'
 $$;
-comment on function _retry_delay(int) is 'How long to wait after so many failures in a row: doubling from 2 s to 5 min, less up to a half by chance';
+comment on function _retry_delay(int) is
+    'How long to wait after so many failures in a row: doubling from 2 s to 5 min, less up to a half by chance';
 
 create function _clean_message(message text) returns text
 language sql immutable set search_path = pg_catalog, pg_temp as $$
@@ -193,7 +197,8 @@ declare
     other text;
     callback text := coalesce(current_setting('musicverse.public_url', true), '');
 begin
-    select k.* into w from generation_work k where k.job_id = job_id and k.state in ('submitting', 'running', 'cancelling') for update skip locked;
+    select k.* into w from generation_work k
+        where k.job_id = job_id and k.state in ('submitting', 'running', 'cancelling') for update skip locked;
     if not found then
         return;
     end if;
@@ -243,7 +248,8 @@ begin
     end if;
     headers := array(select h.name || ': ' || _fill(h.value, secrets || jsonb_build_object('job_id', j.id, 'remote_id', w.remote_id))
                        from (select key as name, value #>> '{}' as value
-                               from jsonb_each(coalesce(nullif(config -> 'headers', 'null'), '{}') || coalesce(nullif(request -> 'headers', 'null'), '{}'))) h)
+                               from jsonb_each(coalesce(nullif(config -> 'headers', 'null'), '{}')
+                                   || coalesce(nullif(request -> 'headers', 'null'), '{}'))) h)
         || '{Accept: application/json}'::text[] || case when body is null then '{}' else '{Content-Type: application/json}'::text[] end;
     timeout_ms := ((config ->> 'timeout')::numeric * 1000)::int;
     if kind <> 'poll' then
@@ -319,7 +325,8 @@ begin
 
     if w.state = 'submitting' then
         update generation_work k
-           set state = 'running', failures = 0, attempts = 0, last_error = null, next_at = _now() + (config ->> 'poll_interval')::float8 * interval '1 second'
+           set state = 'running', failures = 0, attempts = 0, last_error = null,
+               next_at = _now() + (config ->> 'poll_interval')::float8 * interval '1 second'
          where k.job_id = w.job_id;
     elsif w.failures > 0 then
         update generation_work k
@@ -338,7 +345,8 @@ begin
                 -- never backwards, and at most once a second
                 if percent > j.progress and coalesce(w.progress_at + interval '1 second' <= _now(), true) then
                     update generation_jobs g set progress = percent where g.id = j.id;
-                    update generation_work k set progress_at = _now(), next_at = _now() + (config ->> 'poll_interval')::float8 * interval '1 second'
+                    update generation_work k set progress_at = _now(),
+                        next_at = _now() + (config ->> 'poll_interval')::float8 * interval '1 second'
                      where k.job_id = w.job_id;
                 end if;
             end if;
@@ -383,7 +391,8 @@ begin
     return null;
 end
 $$;
-comment on function _job_report(generation_jobs, generation_work, jsonb, jsonb) is 'Takes a provider''s document about a job; returns what is wrong with it';
+comment on function _job_report(generation_jobs, generation_work, jsonb, jsonb) is
+    'Takes a provider''s document about a job; returns what is wrong with it';
 
 -- A request that came to nothing. final: asking again would be of no use.
 -- elsewhere says when another provider may be asked: now, as this one has
@@ -475,7 +484,8 @@ begin
         problem := format('provider %s: %s', provider, problem);
     end if;
     if problem is null then
-        problem := coalesce(_clean_message(jsonb_path_query_first(document, (config #>> '{response,error}')::jsonpath, '{}', true) #>> '{}'),
+        problem := coalesce(_clean_message(jsonb_path_query_first(document, (config #>> '{response,error}')::jsonpath,
+                                                                  '{}', true) #>> '{}'),
                             format('provider %s answered HTTP %s', provider, status));
         final := kind = 'submit' and status between 400 and 499 and status not in (401, 408, 409, 425, 429)
             or kind = 'poll' and status in (404, 410) and w.failures >= 2;
@@ -485,7 +495,8 @@ begin
     return 'problem';
 end
 $$;
-comment on function _settle_request(uuid, text, text, int, text, text, boolean, int) is 'Writes down what became of a request to a provider';
+comment on function _settle_request(uuid, text, text, int, text, text, boolean, int) is
+    'Writes down what became of a request to a provider';
 
 create function _expire_job(job_id uuid) returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -500,7 +511,8 @@ begin
     select k.* into w from generation_work k where k.job_id = job_id and k.state in ('submitting', 'running') and k.deadline <= _now();
     if found then
         update generation_jobs g
-           set status = 'failed', error = format('no result within %s', coalesce(current_setting('musicverse.generation_timeout', true), '30min'))
+           set status = 'failed',
+               error = format('no result within %s', coalesce(current_setting('musicverse.generation_timeout', true), '30min'))
          where g.id = job_id and g.status in ('queued', 'started');
     end if;
 end

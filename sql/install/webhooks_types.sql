@@ -52,7 +52,7 @@ select e.name, e.description,
        '{"id": "3f2a9d34-11b8-4a53-8c1f-2f2b9f7b1c90", "user_id": "7c9e6679-7425-40de-944b-e07fc1f90ae7",
          "prompt": "Epic orchestral battle music", "style": "Orchestral", "duration": 180, "params": {"seed": 42},
          "status": "started", "progress": 0, "track_id": null, "error": null, "created_at": "2026-03-09T10:14:00Z",
-         "started_at": "2026-03-09T10:14:01.5Z", "finished_at": null}'::jsonb || e.differs,
+         "started_at": "2026-03-09T10:14:01.5Z", "finished_at": null, "idempotency_key": null}'::jsonb || e.differs,
        row_schema('generation_jobs'), true
   from (values
     ('generation.started', 'A generation job was taken up', '{}'::jsonb),

@@ -90,6 +90,17 @@ assign_metrics_allowed(const char *newval, void *extra)
 	gateway_metrics_allowed = extra;
 }
 
+/* Where `make install` puts the documentation page */
+static const char *
+installed_pages(void)
+{
+	static char path[MAXPGPATH];
+
+	get_share_path(my_exec_path, path);
+	strlcat(path, "/musicverse/web", sizeof(path));
+	return path;
+}
+
 static void
 define_settings(void)
 {
@@ -113,8 +124,8 @@ define_settings(void)
 							"Connections that a gateway worker has with one address at most, trusted proxies aside.",
 							"0 = without limit.", &gateway_connections_per_address, 100, 0, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("musicverse.gateway_document_root", "Folder whose files the gateway serves beside the API.",
-							   "An absolute path; empty for none.",
-							   &gateway_document_root, "", PGC_SIGHUP, GUC_SUPERUSER_ONLY, gateway_check_document_root, NULL, NULL);
+							   "An absolute path; empty for none. By default the documentation of the API that was installed.",
+							   &gateway_document_root, installed_pages(), PGC_SIGHUP, GUC_SUPERUSER_ONLY, gateway_check_document_root, NULL, NULL);
 	DefineCustomBoolVariable("musicverse.require_https", "Refuses requests that did not come by https to a trusted proxy.",
 							 NULL, &gateway_require_https, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("musicverse.gateway_access_log", "Which requests the gateway logs: off, errors or on.",

@@ -1,16 +1,15 @@
 /*
  * Who asks: the address and the scheme. A proxy in front says both in
  * X-Forwarded-For and X-Forwarded-Proto; that is believed only of peers in
- * musicverse.trusted_proxies, as anybody can send these headers. What is
- * several headers of hops counts as one list; of one too long its right end.
+ * musicverse.trusted_proxies, as anybody can send these headers.
  */
 #include "postgres.h"
 
 #include <arpa/inet.h>
 
 #include "api/gateway_int.h"
-
-#define MAX_HOPS 4096
+#include "core/proxies.h"
+#include "utils/inet.h"
 
 void
 gateway_address_text(const Address *address, char *text, size_t room)
@@ -31,72 +30,71 @@ is_named(const MvField *field, const char *name, size_t len)
 	return field->name_len == len && memcmp(field->name, name, len) == 0;
 }
 
-inet *
-gateway_inet(const Address *address)
+void
+gateway_address_inet(const Address *address, inet *to)
 {
-	static inet result;
-
-	memset(&result, 0, sizeof(result));
-	ip_family(&result) = address->family == AF_INET ? PGSQL_AF_INET : PGSQL_AF_INET6;
-	ip_bits(&result) = ip_maxbits(&result);
-	memcpy(ip_addr(&result), address->bytes, ip_addrsize(&result));
-	SET_INET_VARSIZE(&result);
-	return &result;
+	memset(to, 0, sizeof(*to));
+	ip_family(to) = address->family == AF_INET ? PGSQL_AF_INET : PGSQL_AF_INET6;
+	ip_bits(to) = ip_maxbits(to);
+	memcpy(ip_addr(to), address->bytes, ip_addrsize(to));
+	SET_INET_VARSIZE(to);
 }
 
-/* Several headers of hops are one list: puts one before what is there already. False when there is no room. */
-static bool
-prepend_hops(const MvField *field, char *hops, size_t *begin)
+/* Several headers are one list; all of them fit, as they do in a head. */
+static void
+follow_forwarded(Request *request)
 {
-	if (field->value_len + 1 > *begin)
-		return false;
-	hops[--*begin] = ',';
-	*begin -= field->value_len;
-	memcpy(hops + *begin, field->value, field->value_len);
-	return true;
+	static char list[MAX_HEAD];
+	size_t		len = 0;
+	inet		peer;
+	inet		client;
+
+	for (int i = 0; i < request->nfields; i++)
+	{
+		const MvField *field = &request->fields[i];
+
+		if (!is_named(field, "x-forwarded-for", 15) || len + 1 + field->value_len > sizeof(list))
+			continue;
+		if (len > 0)
+			list[len++] = ',';
+		memcpy(list + len, field->value, field->value_len);
+		len += field->value_len;
+	}
+	gateway_address_inet(&request->connection->peer, &peer);
+	if (!mv_client_address(&peer, list, len, &client))
+		return;
+	memset(&request->client, 0, sizeof(request->client));
+	request->client.family = ip_family(&client) == PGSQL_AF_INET ? AF_INET : AF_INET6;
+	memcpy(request->client.bytes, ip_addr(&client), ip_addrsize(&client));
 }
 
 void
 gateway_find_client(Request *request)
 {
-	static char hops[MAX_HOPS];
 	bool		trusted = gateway_in(mv_trusted_proxies, &request->connection->peer);
-	bool		room = true;
+	bool		forwarded = false;
 	bool		proto_seen = false;
-	size_t		begin = sizeof(hops);
-	inet		client;
 
 	request->client = request->connection->peer;
-	request->client_known = true;
 	request->https = false;
 	for (int i = request->nfields - 1; i >= 0; i--)
 	{
 		const MvField *field = &request->fields[i];
 
 		if (is_named(field, "x-forwarded-for", 15))
-		{
-			if (!trusted)
-				request->client_known = false;
-			else
-				room = room && prepend_hops(field, hops, &begin);
-		}
+			forwarded = true;
 		else if (trusted && !proto_seen && is_named(field, "x-forwarded-proto", 17))
 		{
-			size_t		start = field->value_len;
+			size_t		begin = field->value_len;
 
 			/* the last one is what our proxy was asked by */
-			while (start > 0 && field->value[start - 1] != ',' && field->value[start - 1] != ' ')
-				start--;
-			request->https = field->value_len - start == 5 && pg_strncasecmp(field->value + start, "https", 5) == 0;
+			while (begin > 0 && field->value[begin - 1] != ',' && field->value[begin - 1] != ' ')
+				begin--;
+			request->https = field->value_len - begin == 5 && pg_strncasecmp(field->value + begin, "https", 5) == 0;
 			proto_seen = true;
 		}
 	}
-	/* without the comma at its end */
-	if (begin < sizeof(hops) &&
-		mv_client_address(gateway_inet(&request->client), hops + begin, sizeof(hops) - begin - 1, &client))
-	{
-		memset(&request->client, 0, sizeof(request->client));
-		request->client.family = ip_family(&client) == PGSQL_AF_INET ? AF_INET : AF_INET6;
-		memcpy(request->client.bytes, ip_addr(&client), ip_addrsize(&client));
-	}
+	request->client_known = trusted || !forwarded;
+	if (trusted && forwarded)
+		follow_forwarded(request);
 }

@@ -249,9 +249,7 @@ extern void gateway_look(void);
 
 extern void gateway_find_client(Request *request);
 extern void gateway_address_text(const Address *address, char *text, size_t room);
-/* An address as SQL has it, in static memory. */
-extern inet *gateway_inet(const Address *address);
-
+extern void gateway_address_inet(const Address *address, inet *to);
 extern bool gateway_in(const MvNetworks *networks, const Address *address);
 
 /* ---- gateway_own.c ---- */

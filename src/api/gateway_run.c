@@ -145,6 +145,7 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 	MemoryContext context = gateway.request_context;
 	Connection *connection = request->connection;
 	char		activity[200];
+	inet		client_ip;
 	size_t		len = Min(request->method_len, 32);
 	MvApiRequest asked = {
 		.method = request->method,
@@ -155,10 +156,11 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 		.nheaders = request->nfields,
 		.body = connection->body_len > 0 ? connection->body : "",
 		.body_len = connection->body_len,
-		.client_ip = gateway_inet(&request->client),
+		.client_ip = &client_ip,
 		.received_us = connection->received_us,
 	};
 
+	gateway_address_inet(&request->client, &client_ip);
 	/* without the query, which may hold secrets */
 	memcpy(activity, request->method, len);
 	activity[len++] = ' ';

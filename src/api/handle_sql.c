@@ -7,12 +7,16 @@
 #include "access/htup_details.h"
 #include "api/bind.h"
 #include "api/dispatch.h"
+#include "core/caller.h"
+#include "core/json_members.h"
+#include "core/proxies.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
+#include "utils/guc.h"
 #include "utils/inet.h"
 #include "utils/jsonb.h"
 
@@ -197,12 +201,34 @@ result_type(FunctionCallInfo fcinfo)
 	return function->fn_extra;
 }
 
+/*
+ * The client's address. A service is believed. Anybody else could name one
+ * that a stolen key may be used from, or use up the limits of a stranger: for
+ * them it is what pre_request() finds, or not known.
+ */
+static const inet *
+client_address(FunctionCallInfo fcinfo, inet *found)
+{
+	static const char *const name[] = {"x-forwarded-for"};
+	const char *headers;
+	char	   *list = NULL;
+
+	if (mv_caller_is_service())
+		return PG_ARGISNULL(5) ? NULL : PG_GETARG_INET_PP(5);
+	headers = GetConfigOption("request.headers", true, false);
+	if (headers == NULL || headers[0] == '\0' || !mv_json_members(headers, name, 1, &list) || list == NULL ||
+		!mv_client_address(NULL, list, strlen(list), found))
+		return NULL;
+	return found;
+}
+
 /* handle_request(method text, path text, query jsonb, headers jsonb, body text, client_ip inet) */
 Datum
 musicverse_handle_request(PG_FUNCTION_ARGS)
 {
 	MvApiRequest request = {0};
 	MvApiResponse response;
+	inet		address;
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
@@ -218,7 +244,7 @@ musicverse_handle_request(PG_FUNCTION_ARGS)
 	request.query = take_fields(fcinfo, 2, "query", false, &request.nquery);
 	request.headers = take_fields(fcinfo, 3, "headers", true, &request.nheaders);
 	take_text(fcinfo, 4, &request.body, &request.body_len);
-	request.client_ip = PG_ARGISNULL(5) ? NULL : PG_GETARG_INET_PP(5);
+	request.client_ip = client_address(fcinfo, &address);
 
 	mv_api_handle(&request, &response);
 

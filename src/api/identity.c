@@ -102,6 +102,7 @@ bool
 mv_identify(MvApiCall *call)
 {
 	pg_uuid_t	user_id;
+	pg_uuid_t	key_id = {{0}};
 
 	if (!find_key(call))
 		return false;
@@ -112,8 +113,15 @@ mv_identify(MvApiCall *call)
 	}
 	else if (mv_caller(&user_id))
 	{
+		/* within a call by a key, whose scopes hold here too: they are seen only with the key */
+		bool		by_key = mv_caller_key(&key_id);
+
+		if (by_key && call->route->scope != NULL)
+			return mv_problem(call, MV_P_UNAUTHORIZED, "The caller came by an API key, which has to be sent along.");
 		mv_verdict_user(&user_id, call->route->cost, &call->verdict);
 		call->judged = true;
+		call->verdict.has_key = by_key;
+		call->verdict.key_id = key_id;
 	}
 	else if (call->route->needs_key)
 		return mv_problem(call, MV_P_UNAUTHORIZED, "Send an API key as \"Authorization: Bearer mvai_...\" or in the header X-API-Key.");

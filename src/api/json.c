@@ -95,11 +95,13 @@ scalar(void *arg, char *token, JsonTokenType type)
 {
 	State	   *state = arg;
 	const char *exponent;
+	long		power;
 
 	if (type != JSON_TOKEN_NUMBER || state->bad_number != NULL)
 		DONE;
 	exponent = strpbrk(token, "eE");
-	if (strlen(token) > MAX_NUMBER_LEN || (exponent != NULL && labs(strtol(exponent + 1, NULL, 10)) > MAX_EXPONENT))
+	power = exponent == NULL ? 0 : strtol(exponent + 1, NULL, 10);
+	if (strlen(token) > MAX_NUMBER_LEN || power > MAX_EXPONENT || power < -MAX_EXPONENT)
 		state->bad_number = state->lex->prev_token_terminator == NULL ? state->lex->token_start :
 			state->lex->prev_token_terminator - strlen(token);
 	DONE;

@@ -1,14 +1,17 @@
 /*
  * Runs the operation of a call. See operate.h.
  *
- * A plan is kept for each set of arguments that were given, as those left out
- * take the function's defaults; the plan that was made first gives way to the
- * one too many. Settings that an operation changes end with it.
+ * The function is called directly where all its defaults are constants, but
+ * for one in SQL, which would be planned anew at each call. Else by a query,
+ * whose plan is kept for each set of arguments that were given; the plan that
+ * was made first gives way to the one too many. Settings that an operation
+ * changes end with it.
  */
 #include "postgres.h"
 
 #include "access/xact.h"
 #include "api/idempotency.h"
+#include "api/invoke.h"
 #include "api/operate.h"
 #include "api/problem.h"
 #include "catalog/pg_type.h"
@@ -96,13 +99,14 @@ find_plan(MvRoute *route, uint64 given)
 	return plan;
 }
 
-/* Copies the result as text into the call's memory. */
+/* Keeps the result as text in the call's memory. */
 static void
-take_result(MvApiCall *call, Datum value)
+take_result(MvApiCall *call, Oid type, Datum value, bool isnull)
 {
-	Oid			type = call->route->returns;
 	MemoryContext spi_context;
 
+	if (isnull || type == VOIDOID)
+		return;
 	spi_context = MemoryContextSwitchTo(call->context);
 	if (type == JSONOID || type == TEXTOID)
 		call->result = TextDatumGetCString(value);
@@ -152,6 +156,7 @@ sole_expression(CachedPlan *cached)
 static bool
 evaluate(MvApiCall *call, SPIPlanPtr plan, ParamListInfo params)
 {
+	Oid			type = call->route->returns;	/* it may become another function meanwhile */
 	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
 	Expr	   *expr = sole_expression(cached);
 
@@ -163,8 +168,7 @@ evaluate(MvApiCall *call, SPIPlanPtr plan, ParamListInfo params)
 
 		context->ecxt_param_list_info = params;
 		value = ExecEvalExprSwitchContext(ExecInitExprWithParams(expr, params), context, &isnull);
-		if (!isnull && call->route->returns != VOIDOID)
-			take_result(call, value);
+		take_result(call, type, value, isnull);
 		FreeExprContext(context, true);
 	}
 	if (cached != NULL)
@@ -172,15 +176,19 @@ evaluate(MvApiCall *call, SPIPlanPtr plan, ParamListInfo params)
 	return expr != NULL;
 }
 
+/* By a query, which evaluates the defaults of what was left out */
 static void
-run(MvApiCall *call)
+run_query(MvApiCall *call)
 {
 	MvRoute    *route = call->route;
+	Oid			type = route->returns;	/* it may become another function meanwhile */
 	ParamListInfo params = makeParamList(MV_MAX_ARGUMENTS);
 	SPIExecuteOptions options = {.params = params, .read_only = route->read_only};
 	SPIPlanPtr	plan;
 	int			n = 0;
 	int			code;
+	bool		isnull;
+	Datum		value;
 
 	for (int i = 0; i < route->nargs; i++)
 		if (call->given & UINT64CONST(1) << i)
@@ -193,23 +201,33 @@ run(MvApiCall *call)
 	params->numParams = n;
 	SPI_connect();
 	plan = find_plan(route, call->given);
-	if (!route->read_only || !evaluate(call, plan, params))
+	if (route->read_only && evaluate(call, plan, params))
 	{
-		code = SPI_execute_plan_extended(plan, &options);
-		if (code != SPI_OK_SELECT)
-			elog(ERROR, "could not run operation %s: %s", route->operation, SPI_result_code_string(code));
-		if (SPI_processed != 1)
-			elog(ERROR, "the operation returned %llu rows", (unsigned long long) SPI_processed);
-		if (route->returns != VOIDOID)
-		{
-			bool		isnull;
-			Datum		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-
-			if (!isnull)
-				take_result(call, value);
-		}
+		SPI_finish();
+		return;
 	}
+	code = SPI_execute_plan_extended(plan, &options);
+	if (code != SPI_OK_SELECT || SPI_processed != 1)
+		elog(ERROR, "could not run operation %s: %s", route->operation, SPI_result_code_string(code));
+	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+	take_result(call, type, value, isnull);
 	SPI_finish();
+}
+
+static void
+run(MvApiCall *call)
+{
+	Oid			type = call->route->returns;
+	bool		isnull;
+	Datum		value;
+
+	if (!mv_can_invoke(call))
+	{
+		run_query(call);
+		return;
+	}
+	value = mv_invoke(call, &isnull);
+	take_result(call, type, value, isnull);
 }
 
 /* Statement timeouts are answers, what somebody asks for isn't. */

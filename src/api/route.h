@@ -49,6 +49,9 @@ typedef struct MvArgument
 	bool		has_default;
 	MvSource	source;
 	int			place;			/* in the path */
+	bool		is_constant;	/* its default is */
+	bool		null_constant;
+	Datum		constant;
 } MvArgument;
 
 typedef struct MvPlan
@@ -93,7 +96,14 @@ typedef struct MvRoute
 	bool		takes_json;
 	int			nargs;
 	MvArgument *args;
+	MemoryContext args_context; /* of args, and of what they point to */
 	int			busy;			/* calls that run, nested in one another */
+	bool		is_strict;
+	bool		can_invoke;		/* invoke.c */
+	bool		is_set_up;		/* flinfo is good for another call */
+	int			resolutions;	/* how often the function was looked up */
+	FmgrInfo	flinfo;
+	MemoryContext call_context; /* of flinfo */
 	int			nplans;
 	int			next_plan;		/* which one gives way */
 	MvPlan		plans[MV_PLANS];

@@ -27,6 +27,7 @@ PG_FUNCTION_INFO_V1(musicverse_invalidate_relation);
 uint64		mv_endpoints_generation = 1;
 uint64		mv_roles_generation = 1;
 uint64		mv_routes_generation = 1;
+uint64		mv_description_generation = 1;
 
 static MvCatalog catalog;
 static bool catalog_valid = false;
@@ -45,6 +46,9 @@ relation_changed(Datum arg, Oid relid)
 	if (relid == InvalidOid || relid == catalog.routes || relid == catalog.api_versions || relid == catalog.request_scopes ||
 		relid == catalog.endpoints)
 		mv_routes_generation++;
+	if (relid == InvalidOid || relid == catalog.routes || relid == catalog.api_schemas || relid == catalog.event_types ||
+		relid == catalog.endpoints)
+		mv_description_generation++;
 }
 
 static void
@@ -126,6 +130,8 @@ mv_catalog_try(void)
 	found.quota_usage_pkey = get_relname_relid("quota_usage_pkey", found.schema);
 	found.routes = get_relname_relid("routes", found.schema);
 	found.request_scopes = get_relname_relid("request_scopes", found.schema);
+	found.api_schemas = get_relname_relid("api_schemas", found.schema);
+	found.event_types = get_relname_relid("event_types", found.schema);
 	found.api_versions = get_relname_relid("api_versions", found.schema);
 	found.idempotency_keys = get_relname_relid("idempotency_keys", found.schema);
 	found.idempotency_keys_pkey = get_relname_relid("idempotency_keys_pkey", found.schema);

@@ -34,6 +34,8 @@ typedef struct MvCatalog
 	Oid			routes;
 	Oid			request_scopes;
 	Oid			api_versions;
+	Oid			api_schemas;
+	Oid			event_types;
 	Oid			idempotency_keys;
 	Oid			idempotency_keys_pkey;
 } MvCatalog;
@@ -61,6 +63,9 @@ extern uint64 mv_roles_generation;
 
 /* The same for the routes of the API, its versions and the scopes of requests. */
 extern uint64 mv_routes_generation;
+
+/* The same for what the API is described by: routes, schemas, types of events. */
+extern uint64 mv_description_generation;
 
 /*
  * Holds the extension until the end of the transaction: DROP EXTENSION waits,

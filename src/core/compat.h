@@ -40,6 +40,13 @@
 	 pg_extension_ownercheck(objid, roleid))
 #endif
 
+/* One of that family, for functions */
+#if PG_VERSION_NUM < 160000
+#define mv_function_aclcheck(function, role, mode) pg_proc_aclcheck(function, role, mode)
+#else
+#define mv_function_aclcheck(function, role, mode) object_aclcheck(ProcedureRelationId, function, role, mode)
+#endif
+
 #if PG_VERSION_NUM < 170000
 /* 17 numbers processes instead of handing out back-end ids */
 #define MyProcNumber (MyProc->pgprocno)

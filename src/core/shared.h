@@ -78,6 +78,7 @@ typedef struct MvPlace
 	int			pid;			/* 0 = no worker runs */
 	int			procno;			/* of the worker, for its latch */
 	bool		no_extension;	/* it left because the extension isn't there */
+	uint64		wakes;			/* by mv_wake_place_at_commit(): a latch may be reset elsewhere */
 } MvPlace;
 
 typedef struct MvDatabase

@@ -212,9 +212,16 @@ wake_places(uint64 places)
 
 	if (database == NULL)
 		return;
-	LWLockAcquire(database->lock, LW_SHARED);
+	LWLockAcquire(database->lock, LW_EXCLUSIVE);
 	for (int p = 0; p < MV_PLACES; p++)
-		procno[p] = (places & (UINT64CONST(1) << p)) != 0 && database->place[p].pid != 0 ? database->place[p].procno : -1;
+	{
+		procno[p] = -1;
+		if ((places & (UINT64CONST(1) << p)) == 0)
+			continue;
+		database->place[p].wakes++;
+		if (database->place[p].pid != 0)
+			procno[p] = database->place[p].procno;
+	}
 	LWLockRelease(database->lock);
 	for (int p = 0; p < MV_PLACES; p++)
 		if (procno[p] >= 0)

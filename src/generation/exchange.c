@@ -10,6 +10,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "core/uuid7.h"
@@ -202,44 +203,45 @@ mv_gen_collect(TimestampTz now)
 
 /*
  * The answer as text of the database's encoding, NULL with the reason in *why.
- * What another encoding than UTF-8 may not have is written as JSON escapes,
- * since beyond strings JSON is ASCII.
+ * What that encoding hasn't becomes a question mark.
  */
 static text *
 body_text(const MvTransfer *transfer, const char **why)
 {
+	int			encoding = GetDatabaseEncoding();
+	int			left = (int) transfer->response_body_len;
+	unsigned char *p = (unsigned char *) transfer->response_body;
 	StringInfoData out;
-	const unsigned char *p = (const unsigned char *) transfer->response_body;
-	const unsigned char *end = p + transfer->response_body_len;
+	Oid			proc;
+	unsigned char *piece;
 
 	if (transfer->truncated)
 	{
 		*why = psprintf("the answer is longer than %d kB", mv_gen_max_response_kb);
 		return NULL;
 	}
-	if (!pg_verify_mbstr(PG_UTF8, (const char *) p, transfer->response_body_len, true))
+	if (!pg_verify_mbstr(PG_UTF8, (const char *) p, left, true))
 	{
 		*why = "the answer is not UTF-8";
 		return NULL;
 	}
-	if (GetDatabaseEncoding() == PG_UTF8)
-		return cstring_to_text_with_len((const char *) p, transfer->response_body_len);
+	proc = encoding == PG_UTF8 || encoding == PG_SQL_ASCII ? InvalidOid : FindDefaultConversionProc(PG_UTF8, encoding);
+	if (!OidIsValid(proc))
+		return cstring_to_text_with_len((const char *) p, left);
 	initStringInfo(&out);
-	while (p < end)
+	piece = palloc((Size) left * MAX_CONVERSION_GROWTH + 1);
+	while (left > 0)
 	{
-		pg_wchar	c;
+		int			n = pg_do_encoding_conversion_buf(proc, PG_UTF8, encoding, p, left, piece, left * MAX_CONVERSION_GROWTH + 1, true);
 
-		if (*p < 0x80)
+		appendStringInfoString(&out, (char *) piece);
+		if (n < left)
 		{
-			appendStringInfoCharMacro(&out, *p++);
-			continue;
+			appendStringInfoChar(&out, '?');
+			n += pg_utf_mblen(p + n);
 		}
-		c = utf8_to_unicode(p);
-		p += pg_utf_mblen(p);
-		if (c >= 0x10000)
-			appendStringInfo(&out, "\\u%04x\\u%04x", 0xd800 + ((c - 0x10000) >> 10), 0xdc00 + ((c - 0x10000) & 0x3ff));
-		else
-			appendStringInfo(&out, "\\u%04x", c);
+		p += n;
+		left -= n;
 	}
 	return cstring_to_text_with_len(out.data, out.len);
 }

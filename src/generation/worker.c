@@ -255,15 +255,23 @@ wind_up(void)
 		settle(mv_now());
 }
 
+/* Commits that woke us; the latch alone may have been reset while a lock was waited for. */
 static void
 look_for_changes(void)
 {
 	static uint64 seen = 0;
-	uint64		changes = pg_atomic_read_u64(&mv_gen.base.database->changes);
+	static uint64 seen_wakes = 0;
+	MvDatabase *database = mv_gen.base.database;
+	uint64		changes = pg_atomic_read_u64(&database->changes);
+	uint64		wakes;
 
-	if (changes != seen)
+	LWLockAcquire(database->lock, LW_SHARED);
+	wakes = database->place[mv_gen.base.place].wakes;
+	LWLockRelease(database->lock);
+	if (changes != seen || wakes != seen_wakes)
 		mv_gen.dirty = true;
 	seen = changes;
+	seen_wakes = wakes;
 }
 
 static long

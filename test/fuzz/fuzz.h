@@ -34,8 +34,7 @@ extern const FuzzTarget guard_targets[],
 			state_usage_targets[],
 			state_quotas_targets[],
 			proxies_targets[],
-			operation_targets[],
-			gateway_targets[];
+			operation_targets[];
 
 /* server.c: runs the target; false when it raised */
 extern bool fuzz_run(const FuzzTarget *target, const char *data, size_t len);

@@ -50,7 +50,8 @@ run_state(const char *data, size_t len)
 			int			times = 0;
 
 			for (int w = 0; w < WAYS; w++)
-				times += place.set[w].database == MyDatabaseId && memcmp(&place.set[w].user_id, &rows[i].user_id, UUID_LEN) == 0;
+				times += entries[place.first + w].database == MyDatabaseId &&
+					memcmp(&entries[place.first + w].user_id, &rows[i].user_id, UUID_LEN) == 0;
 			must(times == 1);
 			must(rows[i].used[MV_DAY] <= PG_INT64_MAX && IS_VALID_DATE(rows[i].start[MV_MONTH]));
 			quota_written(&rows[i]);

@@ -57,6 +57,7 @@ my %arguments = (
 	_filter_matches         => q{'$.a', '{"a": true}'},
 	_index_usage_leaf       => q{'api_usage', 'half_a_leaf'},
 	_insert_api_key         => qq{(select k from musicverse.api_keys k)},
+	_openapi_json           => q{'v1'},
 	_known_tier             => q{'free'},
 	_leaf_is_pending        => q{'29990102'},
 	_matches_event          => q{'{track.*}', 'track.created'},

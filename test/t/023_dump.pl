@@ -77,9 +77,10 @@ foreach my $database (qw(plain custom))
 	like(sql($there, 'select remedy from musicverse.sending_status()'), qr/enable_sending/, "$database: and the remedy is told");
 	is(sql($there, q(select string_agg(distinct status, ',') from musicverse.webhook_deliveries)), 'delivered,held',
 		"$database: what was pending is held");
-	is(sql($there, q(select count(*) from pg_inherits where inhparent = 'musicverse.events'::regclass)),
-		sql($node, q(select count(*) from pg_inherits where inhparent = 'musicverse.events'::regclass)),
-		"$database: with all its leaves");
+	# the workers may have made leaves of coming days meanwhile
+	my $leaves = q(select inhrelid::regclass::text as leaf from pg_inherits where inhparent = 'musicverse.events'::regclass);
+	my %there = map { $_->{leaf} => 1 } sql_rows($there, $leaves);
+	is(join(' ', grep { !$there{$_} } map { $_->{leaf} } sql_rows($node, $leaves)), '', "$database: with all its leaves");
 }
 
 # new things work there at once, old ones not even when the clock says so

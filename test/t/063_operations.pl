@@ -6,7 +6,6 @@ use File::Temp ();
 use IPC::Run ();
 
 my $node = new_cluster('main');
-plan skip_all => 'there is no dispatcher yet' unless sql($node, "select to_regprocedure('musicverse.handle_request(text, text, jsonb, jsonb, text, inet)') is not null") eq 't';
 my $receiver = start_receiver();
 my $dir      = File::Temp->newdir;
 my $user     = user(1);
@@ -14,15 +13,6 @@ my $user     = user(1);
 sql($node, qq{
 	insert into musicverse.tiers (name, burst, refill_per_second, max_api_keys, max_webhooks, max_concurrent_jobs) values ('test', 100000, 1000, 100, 100, 10);
 	select musicverse.set_tier('$user', 'test');
-	do \$do\$
-	begin
-		if not exists (select from pg_proc where pronamespace = 'musicverse'::regnamespace and proname = 'generate') then
-			create function musicverse.generate(user_id uuid, prompt text, style text, duration int, params jsonb, idempotency_key text)
-			returns uuid language sql security definer set search_path = musicverse, pg_temp as
-			'insert into generation_jobs (user_id, prompt, style, duration, params) values (\$1, \$2, \$3, \$4, \$5) returning id';
-		end if;
-	end
-	\$do\$;
 });
 
 sub key
@@ -172,6 +162,30 @@ foreach my $operation (sort keys %{ $route{v1} })
 	my $example = $described->{requestBody} && $described->{requestBody}{content}{'application/json'}{example} or next;
 	my ($status) = request($route->{method}, $route->{path} =~ s/\{\w+\}/$nothing/r, $example, $every);
 	ok($status != 400 && $status != 422, "the example of $operation is taken ($status)");
+}
+
+# ---- problems are as their examples say
+
+my $reader = key(scopes => '{jobs:read}')->{key};
+my $ended  = sql($node, qq{insert into musicverse.generation_jobs (user_id, prompt, status) values ('$user', 'x', 'completed') returning id});
+foreach my $case (
+	[ 400, 'GET', '/api/v1/webhooks?x=1', undef, $every ],
+	[ 401, 'GET', '/api/v1/tracks', undef, undef ],
+	[ 403, 'GET', '/api/v1/tracks', undef, $reader ],
+	[ 404, 'GET', "/api/v1/tracks/$nothing", undef, $every ],
+	[ 409, 'POST', "/api/v1/jobs/$ended/cancel", undef, $every ],
+	[ 422, 'POST', '/api/v1/generate', { prompt => '' }, $every ],
+	[ 501, 'GET', '/api/v1/distributions', undef, $every ])
+{
+	my ($expected, @request) = @$case;
+	my ($status, undef, $problem) = request(@request);
+	my $example = $document{v1}{components}{responses}{"Problem$expected"}{content}{'application/problem+json'}{example};
+	is("$status $problem->{type} $problem->{title}", "$expected $example->{type} $example->{title}", "$expected is as its example");
+	# ids aside
+	is($problem->{detail} =~ s/[0-9a-f]{8}-[0-9a-f-]{27}/ID/r, $example->{detail} =~ s/[0-9a-f]{8}-[0-9a-f-]{27}/ID/r, "$expected: to the word")
+	  unless $expected == 400;
+	my $known = $document{v1}{components}{schemas}{Problem}{properties};
+	is_deeply([ grep { !exists $known->{$_} } sort keys %$problem ], [], "$expected: with no member that is not described");
 }
 
 # ---- a key hands out no more than it may do itself

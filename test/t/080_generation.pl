@@ -3,7 +3,7 @@
 use MusicVerse::Test;
 use MusicVerse::Provider;
 
-my $node     = new_cluster('main', 'musicverse.generation_timeout' => '1d');
+my $node     = new_cluster('main', 'musicverse.generation_timeout' => '1d', 'musicverse.databases' => 'postgres, latin');
 my $provider = MusicVerse::Provider->start;
 my $user     = user(1);
 sql($node, q{update musicverse.tiers set max_concurrent_jobs = 50});
@@ -210,5 +210,24 @@ is(call_back({ id => 'gen-1', status => 'failed' }), 404, 'a copy takes no callb
 sql($node, 'select musicverse.enable_sending()');
 wait_job($node, $held, 'started');
 is(scalar(grep { $_->{key} && $_->{key} eq $held } $provider->log), 1, 'a copy sends nothing until it is told that it may');
+
+# ---- DROP EXTENSION while a provider hangs
+
+my $hanging = generate_job($node, $user, submit => [ { hang => \1 } ]);
+wait_for(sub { $provider->log($hanging, 'POST') == 1 }, 30, 'the request');
+sql($node, q{set statement_timeout = '10s'; drop extension musicverse cascade});
+wait_for_sql($node, q{select count(*) from pg_stat_activity where backend_type = 'musicverse generation worker'}, 0, 30);
+pass('DROP EXTENSION does not wait for a provider that hangs');
+
+# ---- a database of another encoding
+
+sql($node, q{create database latin encoding 'LATIN1' template template0 lc_collate 'C' lc_ctype 'C'});
+my $latin = [ $node, 'latin' ];
+sql($latin, 'create extension musicverse');
+$provider->configure($latin, 'stub');
+$provider->control(poll => [ { doc => { status => 'succeeded', result => { audio_url => 'https://a.example/8.mp3', title => "f\x{fc}r \x{1f3bb} und \x{2192}!" } } } ]);
+my $foreign = generate_job($latin, $user);
+wait_job($latin, $foreign, 'completed');
+is(sql($latin, q{select encode(convert_to(title, 'LATIN1'), 'escape') from musicverse.tracks}), 'f\374r ? und ?!', 'what the encoding has not becomes a question mark');
 
 done_testing();
