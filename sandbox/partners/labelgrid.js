@@ -506,7 +506,7 @@ class LabelGrid extends Partner {
 		if (missing.length > 0) this.invalid(call, missing.map((field) => ({ field, code: 'required', message: `The ${field} field is required.` })));
 		const unknown = Array.isArray(body.events) ? body.events.find((name) => !EVENTS.includes(name)) : undefined;
 		if (unknown !== undefined) this.invalid(call, [{ field: 'events', code: 'unknown', message: `The event ${unknown} is unknown.` }]);
-		const webhook = { id: ++this.lastId, name: body.name, url: body.url, events: body.events, is_active: true };
+		const webhook = { id: ++this.lastId, name: body.name, url: body.url, events: body.events, is_active: true, line: { id: `evt_${crypto.randomUUID()}` } };
 		const secret = this.newSecret(webhook);
 		remember(this.webhooks, webhook.id, webhook);
 		return this.one({ ...this.webhookDocument(webhook), secret }, 201);
@@ -537,7 +537,9 @@ class LabelGrid extends Partner {
 	post(webhook, event, data) {
 		const { callback } = this.settings;
 		if (callback === 'none') return;
-		webhook.callbacks.send({ id: `evt_${crypto.randomUUID()}`, callback_url: webhook.url }, { event, created_at: new Date(clock.now()).toISOString(), data },
+		/* one after the other, for the ids of messages are counted there */
+		webhook.line.callback_url = webhook.url;
+		webhook.callbacks.send(webhook.line, { event, created_at: new Date(clock.now()).toISOString(), data },
 			{ duplicate: callback === 'duplicate', badSignature: callback === 'bad-signature', headers: { 'x-webhook-event': event } });
 	}
 
