@@ -218,8 +218,8 @@ class SoundCloud extends Partner {
 		if (why === 'read' && this.settings.lie === 'other-id') track = { ...track, id: track.id + 1 };
 		const urn = `soundcloud:tracks:${track.id}`;
 		const done = clock.now() >= track.doneAt && !track.broken;
-		let [streamable, access] = [done && track.streamable, done ? 'playable' : 'blocked'];
-		if (this.settings.lie === 'contradictory') [streamable, access] = [!streamable, done ? 'blocked' : 'playable'];
+		const access = done ? 'playable' : 'blocked';
+		const streamable = (done && track.streamable) !== (this.settings.lie === 'contradictory');
 		const document = { kind: 'track', urn, uri: `${this.base()}/tracks/${urn}`, permalink_url: `https://soundcloud.com/sandbox/${track.permalink ?? track.id}`,
 			created_at: stamp(track.createdAt), duration: Math.round(track.seconds * 1000), ...this.counts(track), streamable, access,
 			user: this.userDocument(), user_favorite: false };

@@ -396,8 +396,10 @@ like(grid('GET', '/labels')->{content}, qr/<html>/, 'HTML with 200, at all steps
 faults('labelgrid');
 foreach my $mode (qw(garbage close reset short empty array))
 {
-	faults(deezer => { mode => $mode, count => 1 });
+	# no count: the client here tries a GET again by itself
+	faults(deezer => { mode => $mode });
 	my $reply = http('GET', $partners->base('/deezer/album/upc:1'));
+	faults('deezer');
 	ok($reply->{status} == 599 || $reply->{content} !~ /^\{/, "mode $mode");
 	is(http('GET', $partners->base('/deezer/album/upc:1'))->{status}, 200, 'ends');
 }
@@ -431,9 +433,10 @@ my $tracks = $partners->counters('soundcloud')->{tracks};
 faults(soundcloud => { on => 'upload', mode => 'reset-upload', bytes => 10000, count => 1 });
 is(upload($wav)->{status}, 599, 'an upload is broken off');
 is($partners->counters('soundcloud')->{tracks}, $tracks, 'and nothing is there');
-faults(storage => { on => 'zeros', mode => 'cut', bytes => 1000, count => 1 });
-my $cut = http('GET', $partners->base('/storage/zeros/100000.wav'));
-ok($cut->{status} == 599 || length $cut->{content} == 1000, 'a download is broken off');
+faults(storage => { on => 'zeros', mode => 'cut', bytes => 1000 });
+my $cut = http('GET', $partners->base('/storage/zeros/100000.wav'), undef, {}, timeout => 10);
+is($cut->{status}, 599, 'a download is broken off');
+faults('storage');
 is(length get('/storage/zeros/100000.wav'), 100000, 'once');
 
 # a client that goes away in the middle leaves nothing behind
