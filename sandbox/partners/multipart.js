@@ -1,9 +1,9 @@
 /*
  * Reads multipart/form-data as it comes. Of a file it keeps the first HEAD
- * bytes, the size and digests, never the content: an upload of 4 GiB costs what
+ * bytes, the size and a digest, never the content: an upload of 4 GiB costs what
  * one of 4 KiB does. Fields are kept whole, up to FIELD_MAX bytes each.
  *
- * Resolves to a list of { name, filename, type, size, head, md5, sha256, value },
+ * Resolves to a list of { name, filename, type, size, head, sha256, value },
  * value being the text of a part without a filename. Rejects with a Malformed
  * when the body isn't what its Content-Type says, or the client goes away.
  */
@@ -20,11 +20,11 @@ class Malformed extends Error {}
 
 /* What is remembered of bytes that go by */
 class Measure {
-	constructor() {
+	constructor(algorithms) {
 		this.size = 0;
 		this.kept = [];
 		this.keptBytes = 0;
-		this.hashes = { md5: crypto.createHash('md5'), sha256: crypto.createHash('sha256') };
+		this.hashes = algorithms.map((name) => [name, crypto.createHash(name)]);
 	}
 
 	add(bytes) {
@@ -34,11 +34,12 @@ class Measure {
 			this.kept.push(piece);
 			this.keptBytes += piece.length;
 		}
-		for (const hash of Object.values(this.hashes)) hash.update(bytes);
+		for (const [, hash] of this.hashes) hash.update(bytes);
 	}
 
 	end() {
-		return { size: this.size, head: Buffer.concat(this.kept), md5: this.hashes.md5.digest('hex'), sha256: this.hashes.sha256.digest('hex') };
+		const digests = this.hashes.map(([name, hash]) => [name, hash.digest('hex')]);
+		return { size: this.size, head: Buffer.concat(this.kept), ...Object.fromEntries(digests) };
 	}
 }
 
@@ -57,7 +58,7 @@ function openPart(headers) {
 	if (name === undefined) throw new Malformed('a part has no name');
 	const filename = parameter('filename');
 	return { name, filename, type: /^content-type:\s*(.*?)\s*$/im.exec(headers)?.[1] ?? null,
-		measure: filename === undefined ? null : new Measure(), chunks: [], size: 0 };
+		measure: filename === undefined ? null : new Measure(['sha256']), chunks: [], size: 0 };
 }
 
 function feed(part, bytes) {
@@ -143,9 +144,9 @@ function readMultipart(req) {
 	});
 }
 
-/* The same memory for a body that is one file; null when it didn't come whole */
+/* The same memory, with an md5, for a body that is one file; null when it didn't come whole */
 function readFile(req, onChunk) {
-	const measure = new Measure();
+	const measure = new Measure(['md5', 'sha256']);
 	return new Promise((resolve) => {
 		req.on('data', (chunk) => {
 			measure.add(chunk);
