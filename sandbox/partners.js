@@ -27,7 +27,8 @@ const { Storage } = require('./partners/storage.js');
 /* ---- options ---- */
 
 const OPTIONS = {
-	'--host': 'text', '--port': 'number', '--work': 'text', '--quiet': 'flag', '--token': 'text', '--client-id': 'text', '--client-secret': 'text',
+	'--host': 'text', '--port': 'number', '--work': 'text', '--quiet': 'flag', '--token': 'text', '--client-id': 'text',
+		'--client-secret': 'text',
 	'--soundcloud-openapi': 'text', '--validate': 'text',
 };
 const USAGE = {
@@ -68,7 +69,8 @@ function loadJudge() {
 let root;
 const client = { id: options['client-id'], secret: options['client-secret'] };
 const at = (where) => () => root + where;
-const ROOMS = { soundcloud: '/soundcloud', labelgrid: '/labelgrid/api/public', spotify: '/spotify', apple: '/apple', deezer: '/deezer', storage: '/storage' };
+const ROOMS = { soundcloud: '/soundcloud', labelgrid: '/labelgrid/api/public', spotify: '/spotify', apple: '/apple', deezer: '/deezer',
+	storage: '/storage' };
 const storage = new Storage({ directory, base: at(ROOMS.storage) });
 const labelgrid = new LabelGrid({ token: options.token, base: at(ROOMS.labelgrid), storage });
 storage.received = (key, measured) => labelgrid.received(key, measured);
@@ -91,9 +93,10 @@ const summary = () => ({ now: new Date(clock.now()).toISOString(), clock_offset_
 /* What a document doesn't name stays. advance_ms moves the time of all stand-ins on */
 function configure(document) {
 	for (const name of Object.keys(document))
-		if (name !== 'advance_ms' && !(name in partners)) throw new Error(`unknown partner "${name}": one of ${Object.keys(partners).join(', ')}`);
+		if (name !== 'advance_ms' && !(name in partners))
+			throw new Error(`unknown partner "${name}": one of ${Object.keys(partners).join(', ')}`);
 	if ('advance_ms' in document) {
-		if (!Number.isFinite(document.advance_ms) || document.advance_ms < 0) throw new Error('advance_ms must be a number that is not negative');
+		if (!(document.advance_ms >= 0)) throw new Error('advance_ms must be a number that is not negative');
 		clock.offset += document.advance_ms;
 		labelgrid.tick();
 	}
@@ -128,7 +131,8 @@ async function route(req, res) {
 	for (const [name, prefix] of Object.entries(ROOMS)) {
 		if (!where.startsWith(`${prefix}/`)) continue;
 		const partner = call.partner = partners[name];
-		const found = partner.find(req.method, name === 'storage' ? where.slice(prefix.length) : decodeURIComponent(where.slice(prefix.length)));
+		const found = partner.find(req.method, name === 'storage' ? where.slice(prefix.length) :
+			decodeURIComponent(where.slice(prefix.length)));
 		if (found) return serve(partner, found, call, req, res);
 		await call.drain();
 		return partner.problem(404, `${req.method} ${where} has no meaning here`).send(req, res);

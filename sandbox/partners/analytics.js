@@ -25,10 +25,12 @@ function summaryOf(query, shown, now) {
 	const [from, to] = ['start_date', 'end_date'].map((name) => Date.parse(`${filter(name)}T00:00:00Z`));
 	const metrics = [...query.getAll('metrics[]'), ...query.getAll('metrics')].flatMap((text) => text.split(','));
 	const problems = [];
-	if (Number.isNaN(from) || Number.isNaN(to)) problems.push({ field: 'filter.start_date', code: 'date', message: 'start_date and end_date are needed, as YYYY-MM-DD.' });
+	if (Number.isNaN(from) || Number.isNaN(to)) problems.push({ field: 'filter.start_date', code: 'date',
+			message: 'start_date and end_date are needed, as YYYY-MM-DD.' });
 	else if (to < from || (to - from) / DAY_MS > WINDOW_MAX)
 		problems.push({ field: 'filter.end_date', code: 'window', message: `The window has at most ${WINDOW_MAX} days.` });
-	if (metrics.length === 0 || metrics.length > METRICS_MAX) problems.push({ field: 'metrics', code: 'size', message: `Ask for 1 to ${METRICS_MAX} metrics.` });
+	if (metrics.length === 0 || metrics.length > METRICS_MAX) problems.push({ field: 'metrics', code: 'size',
+			message: `Ask for 1 to ${METRICS_MAX} metrics.` });
 	if (problems.length > 0) return { problems };
 
 	const platform = filter('platform')?.replace('APPLE_MUSIC', 'ITUNES');

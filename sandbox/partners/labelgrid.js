@@ -10,9 +10,9 @@
 
 const crypto = require('node:crypto');
 const { Answer, Partner, Refused, clock, remember, count, sameText } = require('./partner.js');
-const { Callbacks } = require('../callbacks.js');
 const { soundOf, pictureOf } = require('./media.js');
 const { summaryOf } = require('./analytics.js');
+const { Webhooks, EVENTS } = require('./webhooks.js');
 
 const DAY_MS = 24 * 3600 * 1000;
 const UPLOAD_MS = 15 * 60 * 1000;
@@ -21,13 +21,12 @@ const OUTLETS = ['spotify', 'apple', 'deezer', 'youtube', 'amazon', 'tidal'];
 const STATES = ['queued', 'processing', 'delivered', 'live'];
 /* what the public client's description calls them */
 const DOCUMENTED = { queued: 'pending review', processing: 'processing', delivered: 'complete', live: 'complete', failed: 'error' };
-const EVENTS = ['delivery.completed', 'delivery.failed', 'takedown.completed', 'release.review.status_changed', 'release.distributed',
-	'payment.statement_ready'];
 
 const AI_RELEASE = ['artwork_ai_usage'];
 const AI_TRACK = ['audio_ai_usage', 'composition_ai_usage'];
 const NEEDED_RELEASE = ['content_type', 'label_id', 'artists', 'titles', 'cat', 'primary_genre_id'];
-const NEEDED_TRACK = ['disc', 'track_num', 'composition_type', 'artists', 'commercial_samples', 'audio_language', 'contributors', 'recording_country'];
+const NEEDED_TRACK = ['disc', 'track_num', 'composition_type', 'artists', 'commercial_samples', 'audio_language', 'contributors',
+	'recording_country'];
 
 const titleOf = (thing) => thing.titles?.[0]?.text ?? thing.title ?? '';
 const empty = (value) => value === undefined || value === null || value === '' || (Array.isArray(value) && value.length === 0);
@@ -41,7 +40,8 @@ function isGtin(text) {
 
 class LabelGrid extends Partner {
 	constructor({ token, base, storage }) {
-		super('labelgrid', ['reference', 'releases', 'release-create', 'release', 'release-update', 'release-delete', 'tracks', 'track-create', 'track',
+		super('labelgrid', ['reference', 'releases', 'release-create', 'release', 'release-update', 'release-delete', 'tracks',
+			'track-create', 'track',
 			'track-update', 'track-delete', 'upload-url', 'commit', 'file', 'photo', 'validate', 'distribute', 'queue', 'takedown',
 			'analytics', 'webhooks', 'webhook']);
 		Object.assign(this, { token, base, storage });
@@ -51,10 +51,12 @@ class LabelGrid extends Partner {
 	forget() {
 		super.forget();
 		clearTimeout(this.timer);
-		for (const name of ['releases', 'tracks', 'uploads', 'queue', 'webhooks', 'keys', 'keyUses']) this[name] = new Map();
+		for (const name of ['releases', 'tracks', 'uploads', 'queue', 'keys', 'keyUses']) this[name] = new Map();
+		this.webhooks = new Webhooks();
 		this.artists = new Map([[1, { id: 1, artist_name: 'Sandbox Artist' }]]);
 		this.lastId = 100;
-		this.counters = { releases: 0, tracks: 0, uploads: 0, bytes: 0, commits: 0, photos: 0, distributed: 0, takedowns: 0, replayed: 0, conflicts: 0 };
+		this.counters = { releases: 0, tracks: 0, uploads: 0, bytes: 0, commits: 0, photos: 0, distributed: 0, takedowns: 0, replayed: 0,
+			conflicts: 0 };
 	}
 
 	problem(status, message, { code, errors, structured } = {}) {
@@ -73,7 +75,8 @@ class LabelGrid extends Partner {
 			['GET', /^\/me$/, 'reference', () => this.one({ id: 1, name: 'Sandbox', sandbox: true })],
 			['GET', /^\/distro-outlets$/, 'reference', () => this.list(OUTLETS.map((name, at) => ({ id: at + 1, name })))],
 			['GET', /^\/labels$/, 'reference', () => this.list([{ id: 1, name: 'Sandbox Records' }])],
-			['GET', /^\/genres$/, 'reference', () => this.list(['Ambient', 'Electronic', 'Hip Hop', 'Jazz', 'Pop', 'Rock', 'Techno'].map((name, at) => ({ id: at + 1, name })))],
+			['GET', /^\/genres$/, 'reference', () => this.list(['Ambient', 'Electronic', 'Hip Hop', 'Jazz', 'Pop', 'Rock',
+				'Techno'].map((name, at) => ({ id: at + 1, name })))],
 			['GET', /^\/artists$/, 'reference', (call) => this.list([...this.artists.values()], call, ['artist_name'])],
 			['POST', /^\/artists$/, 'reference', (call) => this.once(call, (body) => this.createArtist(call, body))],
 			['GET', /^\/releases$/, 'releases', (call) => this.list([...this.releases.values()].map((it) => this.releaseDocument(it)), call,
@@ -83,30 +86,37 @@ class LabelGrid extends Partner {
 			['PATCH', /^\/releases\/(\d+)$/, 'release-update', (call, id) => this.once(call, (body) => this.updateRelease(call, id, body))],
 			['PUT', /^\/releases\/(\d+)$/, 'release-update', (call, id) => this.once(call, (body) => this.updateRelease(call, id, body))],
 			['DELETE', /^\/releases\/(\d+)$/, 'release-delete', (call, id) => this.deleteRelease(call, id)],
-			['GET', /^\/tracks$/, 'tracks', (call) => this.list([...this.tracks.values()].map((it) => this.trackDocument(it)), call, ['release_id', 'isrc'])],
+			['GET', /^\/tracks$/, 'tracks', (call) => this.list([...this.tracks.values()].map((it) => this.trackDocument(it)), call,
+				['release_id', 'isrc'])],
 			['POST', /^\/tracks$/, 'track-create', (call) => this.once(call, (body) => this.createTrack(call, body.release_id, body))],
-			['POST', /^\/releases\/(\d+)\/tracks$/, 'track-create', (call, id) => this.once(call, (body) => this.createTrack(call, id, body))],
+			['POST', /^\/releases\/(\d+)\/tracks$/, 'track-create', (call, id) => this.once(call, (body) =>
+				this.createTrack(call, id, body))],
 			['GET', /^\/tracks\/(\d+)$/, 'track', (call, id) => this.one(this.trackDocument(this.track(call, id)))],
 			['PATCH', /^\/tracks\/(\d+)$/, 'track-update', (call, id) => this.once(call, (body) => this.updateTrack(call, id, body))],
 			['PUT', /^\/tracks\/(\d+)$/, 'track-update', (call, id) => this.once(call, (body) => this.updateTrack(call, id, body))],
 			['DELETE', /^\/tracks\/(\d+)$/, 'track-delete', (call, id) => this.deleteTrack(call, id)],
-			['POST', /^\/tracks\/(\d+)\/files\/stereo\/upload-url$/, 'upload-url', (call, id) => this.once(call, (body) => this.uploadUrl(call, id, body))],
+			['POST', /^\/tracks\/(\d+)\/files\/stereo\/upload-url$/, 'upload-url', (call, id) =>
+				this.once(call, (body) => this.uploadUrl(call, id, body))],
 			['PUT', /^\/tracks\/(\d+)\/files\/stereo$/, 'commit', (call, id) => this.once(call, (body) => this.commit(call, id, body))],
-			['GET', /^\/tracks\/(\d+)\/files\/stereo$/, 'file', (call, id) => this.one(this.track(call, id).file ?? call.refuse(404, 'no file'))],
+			['GET', /^\/tracks\/(\d+)\/files\/stereo$/, 'file', (call, id) =>
+				this.one(this.track(call, id).file ?? call.refuse(404, 'no file'))],
 			['POST', /^\/releases\/(\d+)\/photo$/, 'photo', (call, id) => this.photo(call, id)],
 			['POST', /^\/releases\/(\d+)\/validate$/, 'validate', (call, id) => this.validate(call, id)],
-			['POST', /^\/releases\/(\d+)\/distribute$/, 'distribute', (call, id) => this.once(call, (body) => this.distribute(call, id, body))],
+			['POST', /^\/releases\/(\d+)\/distribute$/, 'distribute', (call, id) => this.once(call, (body) =>
+				this.distribute(call, id, body))],
 			['POST', /^\/releases\/(\d+)\/takedown-all$/, 'takedown', (call, id) => this.once(call, () => this.takedown(call, id))],
 			['GET', /^\/queues\/distro$/, 'queue', (call) => this.list(this.queueDocuments(), call, ['release_id', 'outlet_id', 'status'])],
 			['GET', /^\/analytics\/summary$/, 'analytics', (call) => this.analytics(call)],
 			['GET', /^\/webhooks\/event-types$/, 'reference', () => this.list(EVENTS.map((name) => ({ name })))],
-			['GET', /^\/webhooks$/, 'webhooks', () => this.list([...this.webhooks.values()].map((it) => this.webhookDocument(it)))],
+			['GET', /^\/webhooks$/, 'webhooks', () => this.list([...this.webhooks.all.values()].map((it) => this.webhooks.shown(it)))],
 			['POST', /^\/webhooks$/, 'webhooks', (call) => this.once(call, (body) => this.createWebhook(call, body))],
-			['GET', /^\/webhooks\/(\d+)$/, 'webhook', (call, id) => this.one(this.webhookDocument(this.webhook(call, id)))],
-			['PATCH', /^\/webhooks\/(\d+)$/, 'webhook', (call, id) => this.once(call, (body) => this.updateWebhook(call, id, body))],
+			['GET', /^\/webhooks\/(\d+)$/, 'webhook', (call, id) => this.one(this.webhooks.shown(this.webhook(call, id)))],
+			['PATCH', /^\/webhooks\/(\d+)$/, 'webhook', (call, id) =>
+				this.once(call, (body) => this.one(this.webhooks.change(this.webhook(call, id), body)))],
 			['DELETE', /^\/webhooks\/(\d+)$/, 'webhook', (call, id) => this.deleteWebhook(call, id)],
 			['POST', /^\/webhooks\/(\d+)\/test$/, 'webhook', (call, id) => this.testWebhook(call, id)],
-			['POST', /^\/webhooks\/(\d+)\/regenerate-secret$/, 'webhook', (call, id) => this.rotate(call, id)],
+			['POST', /^\/webhooks\/(\d+)\/regenerate-secret$/, 'webhook', (call, id) =>
+				this.one(this.webhooks.rotate(this.webhook(call, id)))],
 		];
 	}
 
@@ -133,7 +143,8 @@ class LabelGrid extends Partner {
 		let found = all;
 		for (const name of filters) {
 			const wanted = call.query.get(`filter[${name}]`) ?? call.query.get(name);
-			if (wanted !== null) found = found.filter((it) => String(typeof it[name] === 'boolean' ? Number(it[name]) : it[name]) === wanted);
+			if (wanted !== null) found = found.filter((it) =>
+					String(typeof it[name] === 'boolean' ? Number(it[name]) : it[name]) === wanted);
 		}
 		const perPage = Math.min(200, Number(call?.query.get('per_page')) || 50);
 		const page = Math.max(1, Number(call?.query.get('page')) || 1);
@@ -178,17 +189,26 @@ class LabelGrid extends Partner {
 		call.refuse(422, structured[0].message, { errors: flat(structured), structured });
 	}
 
-	/* what is missing of what is needed at creation */
-	need(call, body, ai, others) {
-		const names = this.settings.strict ? [...ai, ...others] : ai;
+	lacks(call, body, names) {
 		const missing = names.filter((name) => empty(body[name]));
-		if (missing.length > 0) this.invalid(call, missing.map((field) => ({ field, code: 'required', message: `The ${field} field is required.` })));
+		if (missing.length === 0) return;
+		this.invalid(call, missing.map((field) => ({ field, code: 'required', message: `The ${field} field is required.` })));
+	}
+
+	/* what is needed at creation */
+	need(call, body, ai, others) {
+		this.lacks(call, body, this.settings.strict ? [...ai, ...others] : ai);
+	}
+
+	/* what was sent out can't be changed */
+	open(call, release) {
+		if (this.locked(release)) call.refuse(403, 'the release is no longer a draft', { code: 'RELEASE_LOCKED_FIELDS' });
 	}
 
 	/* ---- catalogue ---- */
 
 	createArtist(call, body) {
-		if (empty(body.artist_name)) this.invalid(call, [{ field: 'artist_name', code: 'required', message: 'The artist_name field is required.' }]);
+		this.lacks(call, body, ['artist_name']);
 		const artist = remember(this.artists, ++this.lastId, { ...body, id: this.lastId });
 		return this.one(artist, 201);
 	}
@@ -205,13 +225,14 @@ class LabelGrid extends Partner {
 		return [...this.tracks.values()].filter((track) => track.release_id === release.id);
 	}
 
-	/* submitted and not taken down: what was sent out can't be changed */
+	/* submitted and not taken down */
 	locked(release) {
 		return ['submitted', 'distributed', 'takedown'].includes(release.status);
 	}
 
 	releaseDocument(release) {
-		return { ...release, is_live: this.entries(release, 'release').some((entry) => this.stateOf(entry) === 'live') && release.status !== 'taken_down',
+		return { ...release, is_live: this.entries(release, 'release').some((entry) => this.stateOf(entry) === 'live') &&
+			release.status !== 'taken_down',
 			tracks: this.tracksOf(release).map(({ id }) => ({ id })) };
 	}
 
@@ -224,7 +245,8 @@ class LabelGrid extends Partner {
 		this.need(call, body, AI_RELEASE, NEEDED_RELEASE);
 		if (!empty(body.barcode_number) && !isGtin(body.barcode_number))
 			this.invalid(call, [{ field: 'barcode_number', code: 'gtin', message: `"${body.barcode_number}" is not a UPC or EAN.` }]);
-		const release = { ...body, id: ++this.lastId, status: 'draft', review_status: null, photo: null, created_at: new Date(clock.now()).toISOString() };
+		const release = { ...body, id: ++this.lastId, status: 'draft', review_status: null, photo: null,
+			created_at: new Date(clock.now()).toISOString() };
 		remember(this.releases, release.id, release);
 		this.counters.releases++;
 		return this.one(this.releaseDocument(release), 201);
@@ -234,7 +256,8 @@ class LabelGrid extends Partner {
 		const { id, status, release_id: of, photo, file, ...fields } = body;
 		const changed = Object.keys(fields).filter((name) => JSON.stringify(fields[name]) !== JSON.stringify(thing[name]));
 		if (this.locked(release) && changed.length > 0)
-			call.refuse(403, `locked: ${changed.join(', ')}`, { code: 'RELEASE_LOCKED_FIELDS', errors: Object.fromEntries(changed.map((name) => [name, ['locked']])) });
+			call.refuse(403, `locked: ${changed.join(', ')}`, { code: 'RELEASE_LOCKED_FIELDS',
+				errors: Object.fromEntries(changed.map((name) => [name, ['locked']])) });
 		Object.assign(thing, fields);
 	}
 
@@ -246,7 +269,8 @@ class LabelGrid extends Partner {
 
 	deleteRelease(call, id) {
 		const release = this.release(call, id);
-		if (release.status !== 'draft') call.refuse(409, 'only a draft that was never submitted can be deleted', { code: 'RELEASE_NOT_DRAFT' });
+		if (release.status !== 'draft') call.refuse(409, 'only a draft that was never submitted can be deleted',
+				{ code: 'RELEASE_NOT_DRAFT' });
 		for (const track of this.tracksOf(release)) this.tracks.delete(track.id);
 		this.releases.delete(release.id);
 		return new Answer(204);
@@ -254,13 +278,14 @@ class LabelGrid extends Partner {
 
 	createTrack(call, releaseId, body) {
 		const release = this.release(call, releaseId);
-		if (this.locked(release)) call.refuse(403, 'the release is no longer a draft', { code: 'RELEASE_LOCKED_FIELDS' });
+		this.open(call, release);
 		this.need(call, body, AI_TRACK, NEEDED_TRACK);
 		if (!empty(body.isrc) && !/^[A-Z]{2}[A-Z0-9]{3}\d{7}$/.test(body.isrc))
 			this.invalid(call, [{ field: 'isrc', code: 'isrc', message: `"${body.isrc}" is not an ISRC.` }]);
 		const taken = this.tracksOf(release).some((track) => track.disc === body.disc && track.track_num === body.track_num);
 		if (taken && body.track_num !== undefined)
-			this.invalid(call, [{ field: 'track_num', code: 'taken', message: `Track ${body.track_num} of disc ${body.disc} is there already.` }]);
+			this.invalid(call, [{ field: 'track_num', code: 'taken',
+				message: `Track ${body.track_num} of disc ${body.disc} is there already.` }]);
 		const track = { ...body, id: ++this.lastId, release_id: release.id, file: null };
 		remember(this.tracks, track.id, track);
 		this.counters.tracks++;
@@ -275,7 +300,7 @@ class LabelGrid extends Partner {
 
 	deleteTrack(call, id) {
 		const track = this.track(call, id);
-		if (this.locked(this.release(call, track.release_id))) call.refuse(403, 'the release is no longer a draft', { code: 'RELEASE_LOCKED_FIELDS' });
+		this.open(call, this.release(call, track.release_id));
 		this.tracks.delete(track.id);
 		return new Answer(204);
 	}
@@ -286,7 +311,7 @@ class LabelGrid extends Partner {
 		const track = this.track(call, id);
 		if (!/\.(wav|flac|aiff?)$/i.test(body.filename ?? ''))
 			this.invalid(call, [{ field: 'filename', code: 'extension', message: 'The filename must end in .wav, .flac, .aif or .aiff.' }]);
-		if (this.locked(this.release(call, track.release_id))) call.refuse(403, 'files cannot be changed any more', { code: 'RELEASE_LOCKED_FIELDS' });
+		this.open(call, this.release(call, track.release_id));
 		const key = `uploads/${track.id}/${crypto.randomUUID()}/${encodeURIComponent(body.filename)}`;
 		remember(this.uploads, key, { track: track.id, received: null });
 		return new Answer(200, { upload_url: this.storage.sign(key, clock.now() + UPLOAD_MS), key });
@@ -323,7 +348,7 @@ class LabelGrid extends Partner {
 		if (call.type !== 'multipart/form-data') call.refuse(422, 'send multipart/form-data');
 		const parts = await call.multipart();
 		const release = this.release(call, id);
-		if (this.locked(release)) call.refuse(403, 'the cover cannot be changed any more', { code: 'RELEASE_LOCKED_FIELDS' });
+		this.open(call, release);
 		const file = parts.find((part) => part.name === 'file' && part.head);
 		const picture = file ? pictureOf(file.head) : { problem: 'the file field is required' };
 		if (picture.problem) this.invalid(call, [{ field: 'file', code: 'image', message: picture.problem }]);
@@ -343,12 +368,14 @@ class LabelGrid extends Partner {
 		if (empty(release.release_date)) say('release_date', 'required', 'The release has no date.');
 		if (!release.photo) say('photo', 'required', 'The release has no cover.');
 		else if (release.photo.width !== release.photo.height) say('photo', 'square', 'The cover is not square.');
-		else if (release.photo.width < COVER_MIN) say('photo', 'small', `The cover has ${release.photo.width} pixels a side, not ${COVER_MIN}.`);
+		else if (release.photo.width < COVER_MIN) say('photo', 'small',
+			`The cover has ${release.photo.width} pixels a side, not ${COVER_MIN}.`);
 		if (tracks.length === 0) say('tracks', 'required', 'The release has no track.');
 		for (const track of tracks) {
 			if (!track.file) say(`tracks.${track.id}.stereo`, 'required', `Track ${track.track_num ?? track.id} has no audio.`);
 			if (empty(track.isrc)) say(`tracks.${track.id}.isrc`, 'required', `Track ${track.track_num ?? track.id} has no ISRC.`);
-			for (const name of AI_TRACK) if (empty(track[name])) say(`tracks.${track.id}.${name}`, 'required', `The ${name} field is required.`);
+			for (const name of AI_TRACK) if (empty(track[name])) say(`tracks.${track.id}.${name}`, 'required',
+					`The ${name} field is required.`);
 		}
 		return [...found, ...this.settings.problems];
 	}
@@ -356,7 +383,8 @@ class LabelGrid extends Partner {
 	async validate(call, id) {
 		await call.bytes();
 		const structured = this.problemsOf(this.release(call, id));
-		return new Answer(200, { valid: structured.length === 0, errors: structured.map((it) => it.message), errors_structured: structured });
+		return new Answer(200, { valid: structured.length === 0, errors: structured.map((it) => it.message),
+			errors_structured: structured });
 	}
 
 	distribute(call, id, body) {
@@ -378,7 +406,8 @@ class LabelGrid extends Partner {
 	takedown(call, id) {
 		const release = this.release(call, id);
 		const outlets = this.entries(release, 'release').filter((entry) => entry.state !== 'failed').map((entry) => entry.outlet);
-		if (outlets.length === 0 || release.status === 'taken_down') call.refuse(409, 'the release is nowhere', { code: 'RELEASE_NOT_DISTRIBUTED' });
+		if (outlets.length === 0 || release.status === 'taken_down') call.refuse(409, 'the release is nowhere',
+				{ code: 'RELEASE_NOT_DISTRIBUTED' });
 		if (release.status !== 'takedown') {
 			release.status = 'takedown';
 			this.counters.takedowns++;
@@ -396,7 +425,8 @@ class LabelGrid extends Partner {
 	enqueue(release, type, outlets) {
 		for (const outlet of outlets) {
 			const id = ++this.lastId;
-			remember(this.queue, id, { id, release, type, outlet, state: 'queued', since: clock.now(), createdAt: clock.now(), error: null, deliveredAt: null });
+			remember(this.queue, id, { id, release, type, outlet, state: 'queued', since: clock.now(), createdAt: clock.now(), error: null,
+				deliveredAt: null });
 		}
 		this.tick();
 	}
@@ -426,7 +456,8 @@ class LabelGrid extends Partner {
 			this.tell('delivery.completed', release, entry);
 		}
 		const mine = this.entries(release, 'release');
-		if (release.status === 'submitted' && mine.every((other) => ['delivered', 'live', 'failed'].includes(other.state))) release.status = 'distributed';
+		if (release.status === 'submitted' && mine.every((other) => ['delivered', 'live',
+				'failed'].includes(other.state))) release.status = 'distributed';
 	}
 
 	/* Moves what is due, and sets the clock for the next */
@@ -454,12 +485,15 @@ class LabelGrid extends Partner {
 	queueDocuments() {
 		const documents = [...this.queue.values()].map((entry) => {
 			const state = this.stateOf(entry);
-			return { id: entry.id, release_id: entry.release.id, type: entry.type, outlet: entry.outlet, outlet_id: OUTLETS.indexOf(entry.outlet) + 1,
+			return { id: entry.id, release_id: entry.release.id, type: entry.type, outlet: entry.outlet,
+				outlet_id: OUTLETS.indexOf(entry.outlet) + 1,
 				status: this.settings.vocabulary === 'documented' ? DOCUMENTED[state] ?? state : state, error: entry.error,
-				created_at: new Date(entry.createdAt).toISOString(), delivered_at: entry.deliveredAt ? new Date(entry.deliveredAt).toISOString() : null };
+				created_at: new Date(entry.createdAt).toISOString(), delivered_at: entry.deliveredAt ?
+					new Date(entry.deliveredAt).toISOString() : null };
 		});
 		if (this.settings.lie !== 'contradictory') return documents;
-		return documents.flatMap((it) => [it, { ...it, id: it.id + 100000, status: it.status === 'failed' ? 'live' : 'failed', error: 'contradiction' }]);
+		return documents.flatMap((it) => [it, { ...it, id: it.id + 100000, status: it.status === 'failed' ? 'live' : 'failed',
+			error: 'contradiction' }]);
 	}
 
 	/* ---- look-ups and analytics ---- */
@@ -467,10 +501,13 @@ class LabelGrid extends Partner {
 	/* a release that an outlet shows: it is live there and not taken down there */
 	shown(outlet) {
 		return [...this.releases.values()].filter((release) => {
-			const there = (type, states) => this.entries(release, type).some((entry) => entry.outlet === outlet && states.includes(entry.state));
+			const there = (type, states) => this.entries(release, type).some((entry) => entry.outlet === outlet &&
+				states.includes(entry.state));
 			return there('release', ['live']) && !there('takedown', ['delivered']);
-		}).map((release) => ({ id: release.id, upc: release.barcode_number, title: titleOf(release), artist: this.artistOf(release), date: release.release_date,
-			tracks: this.tracksOf(release).map((track) => ({ id: track.id, isrc: track.isrc, title: titleOf(track), seconds: track.file?.seconds ?? 0 })) }));
+		}).map((release) => ({ id: release.id, upc: release.barcode_number, title: titleOf(release), artist: this.artistOf(release),
+			date: release.release_date,
+			tracks: this.tracksOf(release).map((track) => ({ id: track.id, isrc: track.isrc, title: titleOf(track),
+				seconds: track.file?.seconds ?? 0 })) }));
 	}
 
 	artistOf(release) {
@@ -488,68 +525,30 @@ class LabelGrid extends Partner {
 	/* ---- webhooks ---- */
 
 	webhook(call, id) {
-		return this.webhooks.get(Number(id)) ?? call.refuse(404, 'No query results for model [Webhook].');
-	}
-
-	webhookDocument({ id, name, url, events, is_active: active, callbacks }) {
-		return { id, name, url, events, is_active: active, success_count: callbacks.counters.delivered, fail_count: callbacks.counters.failed };
-	}
-
-	newSecret(webhook) {
-		const secret = `whsec_${crypto.randomBytes(24).toString('base64')}`;
-		webhook.callbacks = new Callbacks(secret);
-		return secret;
+		return this.webhooks.all.get(Number(id)) ?? call.refuse(404, 'No query results for model [Webhook].');
 	}
 
 	createWebhook(call, body) {
-		const missing = ['name', 'url', 'events'].filter((name) => empty(body[name]));
-		if (missing.length > 0) this.invalid(call, missing.map((field) => ({ field, code: 'required', message: `The ${field} field is required.` })));
+		this.lacks(call, body, ['name', 'url', 'events']);
 		const unknown = Array.isArray(body.events) ? body.events.find((name) => !EVENTS.includes(name)) : undefined;
 		if (unknown !== undefined) this.invalid(call, [{ field: 'events', code: 'unknown', message: `The event ${unknown} is unknown.` }]);
-		const webhook = { id: ++this.lastId, name: body.name, url: body.url, events: body.events, is_active: true, line: { id: `evt_${crypto.randomUUID()}` } };
-		const secret = this.newSecret(webhook);
-		remember(this.webhooks, webhook.id, webhook);
-		return this.one({ ...this.webhookDocument(webhook), secret }, 201);
-	}
-
-	updateWebhook(call, id, body) {
-		const webhook = this.webhook(call, id);
-		for (const name of ['name', 'url', 'events', 'is_active']) if (name in body) webhook[name] = body[name];
-		return this.one(this.webhookDocument(webhook));
+		return this.one(this.webhooks.create(++this.lastId, body), 201);
 	}
 
 	deleteWebhook(call, id) {
-		this.webhooks.delete(this.webhook(call, id).id);
+		this.webhooks.all.delete(this.webhook(call, id).id);
 		return new Answer(204);
 	}
 
 	testWebhook(call, id) {
-		this.post(this.webhook(call, id), 'delivery.completed', { test: true });
+		this.webhooks.post(this.webhook(call, id), 'delivery.completed', { test: true }, this.settings.callback);
 		return new Answer(202, { message: 'sent' });
-	}
-
-	rotate(call, id) {
-		const webhook = this.webhook(call, id);
-		const secret = this.newSecret(webhook);
-		return this.one({ ...this.webhookDocument(webhook), secret });
-	}
-
-	post(webhook, event, data) {
-		const { callback } = this.settings;
-		if (callback === 'none') return;
-		/* one after the other, for the ids of messages are counted there */
-		webhook.line.callback_url = webhook.url;
-		webhook.callbacks.send(webhook.line, { event, created_at: new Date(clock.now()).toISOString(), data },
-			{ duplicate: callback === 'duplicate', badSignature: callback === 'bad-signature', headers: { 'x-webhook-event': event } });
 	}
 
 	tell(event, release, { outlet, type, state, error }) {
 		const data = { release_id: release.id, barcode_number: release.barcode_number ?? null, cat: release.cat ?? null };
 		if (outlet) Object.assign(data, { outlet, outlet_id: OUTLETS.indexOf(outlet) + 1, type, status: state, error });
-		for (const webhook of this.webhooks.values()) {
-			const wanted = Array.isArray(webhook.events) ? webhook.events.includes(event) : true;
-			if (wanted && webhook.is_active) this.post(webhook, event, data);
-		}
+		this.webhooks.tell(event, data, this.settings.callback);
 	}
 
 	/* ---- control ---- */
@@ -559,7 +558,8 @@ class LabelGrid extends Partner {
 		if (field === 'put') {
 			const { release_id: id, outlet, status, message, type = 'release' } = value;
 			if (![...STATES, 'failed'].includes(status)) throw new Error(`unknown status "${status}": one of ${STATES.join(', ')}, failed`);
-			const wanted = [...this.queue.values()].filter((entry) => entry.release.id === id && entry.type === type && (!outlet || entry.outlet === outlet));
+			const wanted = [...this.queue.values()].filter((entry) => entry.release.id === id && entry.type === type &&
+				(!outlet || entry.outlet === outlet));
 			if (wanted.length === 0) throw new Error(`release ${id} is not in the queue`);
 			for (const entry of wanted) {
 				entry.put = true;
@@ -579,17 +579,18 @@ class LabelGrid extends Partner {
 	}
 
 	summary() {
-		const callbacks = { sent: 0, attempts: 0, delivered: 0, failed: 0 };
-		for (const webhook of this.webhooks.values()) for (const name of Object.keys(callbacks)) callbacks[name] += webhook.callbacks.counters[name];
 		const distinct = new Set([...this.releases.values()].map((release) => release.barcode_number ?? release.cat ?? `id ${release.id}`));
-		return { ...super.summary(), ...this.counters, distinct_releases: distinct.size, idempotency_keys: Object.fromEntries(this.keyUses), callbacks };
+		return { ...super.summary(), ...this.counters, distinct_releases: distinct.size,
+			idempotency_keys: Object.fromEntries(this.keyUses), callbacks: this.webhooks.counters() };
 	}
 
 	records() {
-		return { releases: [...this.releases.values()].map((it) => this.releaseDocument(it)), tracks: [...this.tracks.values()], queue: this.queueDocuments() };
+		return { releases: [...this.releases.values()].map((it) => this.releaseDocument(it)), tracks: [...this.tracks.values()],
+			queue: this.queueDocuments() };
 	}
 }
-LabelGrid.SETTINGS = { strict: true, envelope: true, vocabulary: 'plain', pace_ms: 200, hold: null, fail: {}, problems: [], callback: 'normal', put: null,
+LabelGrid.SETTINGS = { strict: true, envelope: true, vocabulary: 'plain', pace_ms: 200, hold: null, fail: {}, problems: [],
+	callback: 'normal', put: null,
 	lie: null };
 LabelGrid.LIES = ['contradictory', 'backwards', 'state', 'duplicates'];
 

@@ -30,20 +30,27 @@ class Catalogue extends Partner {
 	}
 
 	all() {
-		const told = Object.entries(this.settings.catalogue).filter(([, it]) => it).map(([key, it]) => ({ title: 'Untitled', artist: 'Sandbox Artist',
-			date: '2026-01-01', tracks: [], ...(key.startsWith('upc:') ? { upc: key.slice(4) } : { tracks: [{ isrc: key.slice(5), title: it.title }] }), ...it }));
+		const told = [];
+		for (const [key, it] of Object.entries(this.settings.catalogue)) {
+			const [, kind, value] = /^(upc|isrc):(.*)$/.exec(key) ?? [];
+			if (!kind || !it) continue;
+			const known = kind === 'upc' ? { upc: value, tracks: [] } : { tracks: [{ isrc: value, title: it.title ?? 'Untitled' }] };
+			told.push({ title: 'Untitled', artist: 'Sandbox Artist', date: '2026-01-01', ...known, ...it });
+		}
 		return [...told, ...this.shown()];
 	}
 
 	hidden(kind, value) {
 		const same = kind === 'upc' ? sameUpc : sameIsrc;
-		return Object.entries(this.settings.catalogue).some(([key, it]) => it === false && key.startsWith(`${kind}:`) && same(key.slice(kind.length + 1), value));
+		return Object.entries(this.settings.catalogue).some(([key, it]) => it === false && key.startsWith(`${kind}:`) &&
+			same(key.slice(kind.length + 1), value));
 	}
 
 	tally(found) {
 		this.counters[found ? 'found' : 'not_found']++;
 		/* a catalogue that answers with somebody else's release */
-		if (found && this.settings.lie === 'other') return { ...found, upc: '0000000000000', isrc: 'XX0000000000', title: 'Something else' };
+		if (found && this.settings.lie === 'other') return { ...found, upc: '0000000000000', isrc: 'XX0000000000',
+				title: 'Something else' };
 		return found;
 	}
 
@@ -97,8 +104,10 @@ class Spotify extends Catalogue {
 		const form = await call.form();
 		const client = clientOf(call.req.headers, form);
 		try {
-			if (!client.id || !client.secret || !this.tokens.knows(client.id, client.secret)) throw new OauthError('invalid_client', 'Invalid client');
-			if (form.grant_type !== 'client_credentials') throw new OauthError('unsupported_grant_type', 'grant_type must be client_credentials');
+			if (!client.id || !client.secret || !this.tokens.knows(client.id, client.secret)) throw new OauthError('invalid_client',
+					'Invalid client');
+			if (form.grant_type !== 'client_credentials') throw new OauthError('unsupported_grant_type',
+					'grant_type must be client_credentials');
 			const { access_token: text, expires_in: seconds } = this.tokens.fromClient(this.settings.expires_in);
 			return new Answer(200, { access_token: text, token_type: 'Bearer', expires_in: seconds });
 		} catch (error) {
@@ -116,8 +125,10 @@ class Spotify extends Catalogue {
 
 	albumDocument(album) {
 		const id = idOf(album.upc ?? album.title);
-		return { album_type: album.tracks.length > 3 ? 'album' : 'single', type: 'album', id, uri: `spotify:album:${id}`, name: album.title, total_tracks: album.tracks.length,
-			href: `${this.base()}/v1/albums/${id}`, external_urls: { spotify: `https://open.spotify.com/album/${id}` }, release_date: album.date,
+		return { album_type: album.tracks.length > 3 ? 'album' : 'single', type: 'album', id, uri: `spotify:album:${id}`, name: album.title,
+			total_tracks: album.tracks.length,
+			href: `${this.base()}/v1/albums/${id}`, external_urls: { spotify: `https://open.spotify.com/album/${id}` },
+				release_date: album.date,
 			release_date_precision: 'day', available_markets: ['DE', 'GB', 'US'], images: [],
 			artists: [{ type: 'artist', name: album.artist, id: idOf(`artist ${album.artist}`) }] };
 	}
@@ -125,7 +136,8 @@ class Spotify extends Catalogue {
 	trackDocument(track) {
 		const id = idOf(`track ${track.isrc}`);
 		const album = this.albumDocument(track.album);
-		return { type: 'track', id, uri: `spotify:track:${id}`, name: track.title, external_ids: { isrc: track.isrc }, duration_ms: Math.round((track.seconds ?? 0) * 1000),
+		return { type: 'track', id, uri: `spotify:track:${id}`, name: track.title, external_ids: { isrc: track.isrc },
+			duration_ms: Math.round((track.seconds ?? 0) * 1000),
 			external_urls: { spotify: `https://open.spotify.com/track/${id}` }, artists: album.artists, album, is_local: false };
 	}
 
@@ -144,7 +156,8 @@ class Spotify extends Catalogue {
 			const found = type === 'album' ? (upc ? this.albumOf(upc) : null) : isrc ? this.trackOf(isrc) : null;
 			const document = found && (type === 'album' ? this.albumDocument(found) : this.trackDocument(found));
 			const items = document ? Array(this.settings.lie === 'duplicates' ? 2 : 1).fill(document) : [];
-			answer[`${type}s`] = { href: `${this.base()}/v1/search?${call.query}`, items, limit: 20, next: null, offset: 0, previous: null, total: items.length };
+			answer[`${type}s`] = { href: `${this.base()}/v1/search?${call.query}`, items, limit: 20, next: null, offset: 0, previous: null,
+				total: items.length };
 		}
 		return new Answer(200, answer);
 	}
@@ -168,7 +181,8 @@ class Apple extends Catalogue {
 	}
 
 	problem(status, message, { code } = {}) {
-		return new Answer(status, { errors: [{ id: idOf(String(clock.now())).toUpperCase(), title: message, detail: message, status: String(status), code: String(code ?? status * 100) }] });
+		return new Answer(status, { errors: [{ id: idOf(String(clock.now())).toUpperCase(), title: message, detail: message,
+			status: String(status), code: String(code ?? status * 100) }] });
 	}
 
 	limited() {
@@ -199,7 +213,8 @@ class Apple extends Catalogue {
 	document(storefront, kind, found) {
 		const id = String(numberOf(found.upc ?? found.isrc));
 		const album = found.album ?? found;
-		const attributes = { name: found.title, artistName: album.artist, releaseDate: album.date, url: `https://music.apple.com/${storefront}/${kind === 'albums' ? 'album' : 'song'}/${id}`,
+		const attributes = { name: found.title, artistName: album.artist, releaseDate: album.date,
+			url: `https://music.apple.com/${storefront}/${kind === 'albums' ? 'album' : 'song'}/${id}`,
 			...(kind === 'albums' ? { upc: found.upc, trackCount: found.tracks.length, isSingle: found.tracks.length === 1 } :
 				{ isrc: found.isrc, albumName: album.title, durationInMillis: Math.round((found.seconds ?? 0) * 1000) }) };
 		return { id, type: kind, href: `/v1/catalog/${storefront}/${kind}/${id}`, attributes };
@@ -223,13 +238,16 @@ class Deezer extends Catalogue {
 	find(method, path) {
 		const [, kind, value] = /^\/(album\/upc|track\/isrc):([\w-]+)$/.exec(path) ?? [];
 		if (!kind || method !== 'GET') return null;
-		return kind === 'album/upc' ? { step: 'album', run: (call) => this.album(call, value) } : { step: 'track', run: (call) => this.track(call, value) };
+		return kind === 'album/upc' ? { step: 'album', run: (call) => this.album(call, value) } : { step: 'track', run: (call) =>
+			this.track(call, value) };
 	}
 
 	albumDocument(album) {
 		const id = numberOf(album.upc ?? album.title);
-		return { id, title: album.title, upc: album.upc, link: `https://www.deezer.com/album/${id}`, nb_tracks: album.tracks.length, release_date: album.date, available: true,
-			record_type: album.tracks.length > 3 ? 'album' : 'single', artist: { id: numberOf(album.artist), name: album.artist, type: 'artist' }, type: 'album' };
+		return { id, title: album.title, upc: album.upc, link: `https://www.deezer.com/album/${id}`, nb_tracks: album.tracks.length,
+			release_date: album.date, available: true,
+			record_type: album.tracks.length > 3 ? 'album' : 'single', artist: { id: numberOf(album.artist), name: album.artist,
+				type: 'artist' }, type: 'album' };
 	}
 
 	album(call, upc) {
@@ -239,7 +257,8 @@ class Deezer extends Catalogue {
 	track(call, isrc) {
 		const found = this.trackOf(isrc) ?? call.refuse(404, 'no data');
 		const { artist, ...album } = this.albumDocument(found.album);
-		return new Answer(200, { id: numberOf(found.isrc), readable: true, title: found.title, isrc: found.isrc, duration: Math.round(found.seconds ?? 0), artist, album, type: 'track' });
+		return new Answer(200, { id: numberOf(found.isrc), readable: true, title: found.title, isrc: found.isrc,
+			duration: Math.round(found.seconds ?? 0), artist, album, type: 'track' });
 	}
 }
 

@@ -26,7 +26,8 @@ function wav(head, size) {
 			if (format.bytesPerSecond === 0) return { problem: 'the format is of 0 bytes a second' };
 			if (at + 8 + length > size) return { problem: `data announces ${length} bytes, ${size - at - 8} came` };
 			if (length === 0) return { problem: 'there is no sound in it' };
-			return { format: 'wav', channels: format.channels, rate: format.rate, bits: format.bits, seconds: length / format.bytesPerSecond };
+			return { format: 'wav', channels: format.channels, rate: format.rate, bits: format.bits,
+				seconds: length / format.bytesPerSecond };
 		}
 		at += 8 + length + (length & 1);
 	}

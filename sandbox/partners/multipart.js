@@ -139,7 +139,8 @@ function readMultipart(req) {
 				reject(error);
 			}
 		});
-		req.on('end', () => (reader.state === 'end' ? resolve(reader.parts) : reject(new Malformed('the body ends before its last delimiter'))));
+		req.on('end', () => (reader.state === 'end' ? resolve(reader.parts) :
+			reject(new Malformed('the body ends before its last delimiter'))));
 		req.on('close', () => req.complete || reject(new Malformed('the client went away')));
 	});
 }

@@ -73,7 +73,8 @@ class Tokens {
 		if (clock.now() > known.until) throw new OauthError('invalid_grant', 'the code has expired');
 		if (known.client !== client) throw new OauthError('invalid_grant', 'the code was issued to another client');
 		if (known.redirect !== redirect) throw new OauthError('invalid_grant', 'redirect_uri is not that of the authorization');
-		if (!/^[\w.~-]{43,128}$/.test(verifier ?? '')) throw new OauthError('invalid_grant', 'code_verifier must have 43 to 128 characters');
+		if (!/^[\w.~-]{43,128}$/.test(verifier ?? '')) throw new OauthError('invalid_grant',
+				'code_verifier must have 43 to 128 characters');
 		if (!sameText(crypto.createHash('sha256').update(verifier).digest('base64url'), known.challenge))
 			throw new OauthError('invalid_grant', 'code_verifier does not belong to the code_challenge');
 		known.used = true;

@@ -260,7 +260,8 @@ class Partner {
 
 	summary() {
 		return { requests: Object.fromEntries(this.requests), refused: Object.fromEntries(this.refused),
-			faulty: Object.fromEntries(this.faulty), faults: this.faults.map(({ how, ...rest }) => ({ ...rest, ...how })), ...this.settings };
+			faulty: Object.fromEntries(this.faulty), faults: this.faults.map(({ how, ...rest }) => ({ ...rest, ...how })),
+				...this.settings };
 	}
 
 	records() {

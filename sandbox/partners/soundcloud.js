@@ -17,7 +17,8 @@ const USER_ID = 1000;
 const PROBLEMS_MAX = 20;
 const SHARING = ['public', 'private'];
 const LICENSES = ['no-rights-reserved', 'all-rights-reserved', 'cc-by', 'cc-by-nc', 'cc-by-nd', 'cc-by-sa', 'cc-by-nc-nd', 'cc-by-nc-sa'];
-const TEXTS = ['title', 'permalink', 'sharing', 'embeddable_by', 'purchase_url', 'description', 'genre', 'tag_list', 'label_name', 'release',
+const TEXTS = ['title', 'permalink', 'sharing', 'embeddable_by', 'purchase_url', 'description', 'genre', 'tag_list', 'label_name',
+	'release',
 	'license', 'isrc'];
 const FLAGS = ['streamable', 'downloadable', 'commentable', 'reveal_stats', 'reveal_comments'];
 const COUNTERS = ['playback_count', 'favoritings_count', 'download_count', 'comment_count', 'reposts_count'];
@@ -68,7 +69,8 @@ class SoundCloud extends Partner {
 	limited({ reset_seconds: seconds = 1, retry_after: header }) {
 		const meta = { rate_limit: { group: 'uploads', max_nr_of_requests: 50, time_window: 'PT24H' }, remaining_requests: 0,
 			reset_time: stamp(Math.ceil((clock.now() + seconds * 1000) / 1000) * 1000) };
-		return new Answer(429, { code: 429, message: 'too many requests', link: 'https://developers.soundcloud.com/docs/api/rate-limits#errors',
+		return new Answer(429, { code: 429, message: 'too many requests',
+			link: 'https://developers.soundcloud.com/docs/api/rate-limits#errors',
 			errors: [{ meta }] }, header === undefined ? {} : { 'retry-after': String(header) });
 	}
 
@@ -77,7 +79,8 @@ class SoundCloud extends Partner {
 	find(method, path) {
 		const [, room, id, inner] = /^\/(tracks|playlists)(?:\/(?:soundcloud:(?:tracks|playlists):)?(\d+)(\/tracks)?)?$/.exec(path) ?? [];
 		const to = (step, template, run) => ({ step, run: (call) => this.judgedRun(method, template, run, call) });
-		if (path === '/authorize' && (method === 'GET' || method === 'POST')) return { step: 'authorize', run: (call) => this.authorize(method, call) };
+		if (path === '/authorize' && (method === 'GET' || method === 'POST')) return { step: 'authorize', run: (call) =>
+				this.authorize(method, call) };
 		if (path === '/oauth/token' && method === 'POST') return { step: 'token', run: (call) => this.token(call) };
 		if (path === '/me' && method === 'GET') return to('me', '/me', () => new Answer(200, this.meDocument()));
 		if (path === '/me/tracks' && method === 'GET') return to('tracks', '/me/tracks', (call) => this.listTracks(call));
@@ -88,10 +91,12 @@ class SoundCloud extends Partner {
 			if (method === 'PUT') return to('update', template, (call) => this.update(call, id));
 			if (method === 'DELETE') return to('delete', template, (call) => this.remove(call, this.tracks, id));
 		}
-		if (room === 'playlists' && id === undefined && method === 'POST') return to('playlist-create', '/playlists', (call) => this.createPlaylist(call));
+		if (room === 'playlists' && id === undefined && method === 'POST') return to('playlist-create', '/playlists', (call) =>
+				this.createPlaylist(call));
 		if (room === 'playlists' && id !== undefined && !inner) {
 			const template = '/playlists/{playlist_urn}';
-			if (method === 'GET') return to('playlist', template, (call) => new Answer(200, this.playlistDocument(this.playlist(call, id))));
+			if (method === 'GET') return to('playlist', template, (call) => new Answer(200,
+					this.playlistDocument(this.playlist(call, id))));
 			if (method === 'PUT') return to('playlist-update', template, (call) => this.updatePlaylist(call, id));
 			if (method === 'DELETE') return to('playlist-delete', template, (call) => this.remove(call, this.playlists, id));
 		}
@@ -119,7 +124,7 @@ class SoundCloud extends Partner {
 			this.judged.answers++;
 			const problems = this.judge.answer(method, template, answer.status, answer.body);
 			this.note(this.judged.invalid_answers, problems);
-			if (problems.length > 0) this.complain(`an answer of ours to ${method} ${template} is not as documented: ${problems.join('; ')}`);
+			if (problems.length > 0) this.complain(`our answer to ${method} ${template} is not as documented: ${problems.join('; ')}`);
 		}
 		/* the document has no nulls where its own examples, and the real service, have them */
 		if (this.settings.lie === 'nulls' && answer.body?.kind === 'track')
@@ -164,10 +169,11 @@ class SoundCloud extends Partner {
 		};
 		if (type !== 'code') return back({ error: 'unsupported_response_type', error_description: 'response_type must be code' });
 		if (!/^[\w-]{43}$/.test(challenge ?? '') || asked.code_challenge_method !== 'S256')
-			return back({ error: 'invalid_request', error_description: 'code_challenge of 43 characters and code_challenge_method=S256 are needed' });
+			return back({ error: 'invalid_request', error_description: 'code_challenge with code_challenge_method=S256 is needed' });
 		if (asked.approve === 'no') return back({ error: 'access_denied' });
 		if (asked.approve === 'yes' || this.settings.auto_approve) return back({ code: this.tokens.code({ client, redirect, challenge }) });
-		const hidden = Object.entries(asked).map(([name, value]) => `<input type="hidden" name="${escaped(name)}" value="${escaped(value)}">`).join('');
+		const hidden = Object.entries(asked).map(([name, value]) =>
+			`<input type="hidden" name="${escaped(name)}" value="${escaped(value)}">`).join('');
 		return new Answer(200, '<!doctype html><html lang="en"><title>Connect</title><form method="post" action="authorize">' + hidden +
 			`<p>${escaped(client)} wants to upload for you.</p><button name="approve" value="yes">Connect</button>` +
 			'<button name="approve" value="no">Cancel</button></form></html>\n');
@@ -182,12 +188,15 @@ class SoundCloud extends Partner {
 				throw new OauthError('invalid_client', 'client_id and client_secret are needed', 401);
 			if (form.grant_type === 'authorization_code')
 				return new Answer(200, this.tokens.fromCode({ ...form, client_id: client.id }, seconds), { 'cache-control': 'no-store' });
-			if (form.grant_type === 'refresh_token') return new Answer(200, this.tokens.fromRefresh(form, seconds), { 'cache-control': 'no-store' });
-			if (form.grant_type === 'client_credentials') return new Answer(200, this.tokens.fromClient(seconds), { 'cache-control': 'no-store' });
+			if (form.grant_type === 'refresh_token') return new Answer(200, this.tokens.fromRefresh(form, seconds),
+					{ 'cache-control': 'no-store' });
+			if (form.grant_type === 'client_credentials') return new Answer(200, this.tokens.fromClient(seconds),
+					{ 'cache-control': 'no-store' });
 			throw new OauthError('unsupported_grant_type', `grant_type "${form.grant_type}" is unknown`);
 		} catch (error) {
 			if (!(error instanceof OauthError)) throw error;
-			return new Answer(error.status, { code: error.status, message: error.error, error: error.error, error_description: error.message,
+			return new Answer(error.status, { code: error.status, message: error.error, error: error.error,
+				error_description: error.message,
 				link: 'https://developers.soundcloud.com/docs/api/guide#authentication' });
 		}
 	}
@@ -206,8 +215,10 @@ class SoundCloud extends Partner {
 	}
 
 	counts(track) {
-		const grown = track.publicSince === null ? 0 : Math.floor((clock.now() - track.publicSince) / 3600000 * this.settings.plays_per_hour);
-		const counts = { playback_count: grown, favoritings_count: Math.floor(grown / 10), download_count: track.downloadable ? Math.floor(grown / 50) : 0,
+		const hours = track.publicSince === null ? 0 : (clock.now() - track.publicSince) / 3600000;
+		const grown = Math.floor(hours * this.settings.plays_per_hour);
+		const counts = { playback_count: grown, favoritings_count: Math.floor(grown / 10),
+			download_count: track.downloadable ? Math.floor(grown / 50) : 0,
 			comment_count: 0, reposts_count: Math.floor(grown / 100) };
 		for (const name of COUNTERS) counts[name] += track.added[name] ?? 0;
 		if (this.settings.lie === 'backwards') for (const name of COUNTERS) counts[name] = Math.floor(counts[name] / 2);
@@ -220,7 +231,8 @@ class SoundCloud extends Partner {
 		const done = clock.now() >= track.doneAt && !track.broken;
 		const access = done ? 'playable' : 'blocked';
 		const streamable = (done && track.streamable) !== (this.settings.lie === 'contradictory');
-		const document = { kind: 'track', urn, uri: `${this.base()}/tracks/${urn}`, permalink_url: `https://soundcloud.com/sandbox/${track.permalink ?? track.id}`,
+		const document = { kind: 'track', urn, uri: `${this.base()}/tracks/${urn}`,
+			permalink_url: `https://soundcloud.com/sandbox/${track.permalink ?? track.id}`,
 			created_at: stamp(track.createdAt), duration: Math.round(track.seconds * 1000), ...this.counts(track), streamable, access,
 			user: this.userDocument(), user_favorite: false };
 		for (const name of TEXTS) if (track[name] !== undefined && name !== 'permalink') document[name] = track[name];
@@ -238,7 +250,8 @@ class SoundCloud extends Partner {
 		return { kind: 'playlist', urn, uri: `${this.base()}/playlists/${urn}`, permalink_url: `https://soundcloud.com/sandbox/sets/${id}`,
 			created_at: stamp(createdAt), ...rest, playlist_type: type, type, tracks, track_count: tracks.length, user: this.userDocument(),
 			duration: tracks.reduce((sum, track) => sum + track.duration, 0), likes_count: 0, user_urn: `soundcloud:users:${USER_ID}`,
-			...(this.dateOf(date) ? Object.fromEntries(['release_year', 'release_month', 'release_day'].map((name, at) => [name, this.dateOf(date)[at]])) : {}) };
+			...(this.dateOf(date) ? Object.fromEntries(['release_year', 'release_month', 'release_day'].map((name, at) =>
+				[name, this.dateOf(date)[at]])) : {}) };
 	}
 
 	/* ---- tracks ---- */
@@ -261,7 +274,8 @@ class SoundCloud extends Partner {
 		for (const [name, value] of Object.entries(fields)) {
 			if (TEXTS.includes(name)) next[name] = String(value);
 			else if (FLAGS.includes(name)) next[name] = value === true || ['true', '1'].includes(value);
-			else if (name === 'release_date') next.released = this.dateOf(value) ?? call.refuse(status, `release_date "${value}" is not yyyy-mm-dd`);
+			else if (name === 'release_date') next.released = this.dateOf(value) ?? call.refuse(status,
+				`release_date "${value}" is not yyyy-mm-dd`);
 		}
 		if (!next.title?.trim()) call.refuse(status, 'title must say something');
 		if (!SHARING.includes(next.sharing)) call.refuse(status, `sharing "${next.sharing}" is neither public nor private`);
@@ -295,10 +309,12 @@ class SoundCloud extends Partner {
 			call.refuse(422, `track[asset_data]: ${sound.problem}`);
 		}
 		const artwork = this.artworkOf(call, parts);
-		const track = this.apply(call, { sharing: 'public', streamable: true, downloadable: true, commentable: true, reveal_stats: true, reveal_comments: true,
+		const track = this.apply(call, { sharing: 'public', streamable: true, downloadable: true, commentable: true, reveal_stats: true,
+			reveal_comments: true,
 			publicSince: null, added: {} }, fieldsOf(parts, 'track'));
 		Object.assign(track, { id: ++this.lastId, createdAt: clock.now(), doneAt: clock.now() + this.settings.processing_ms,
-			broken: this.settings.processing === 'fail', artwork, seconds: sound.seconds, asset: { bytes: asset.size, sha256: asset.sha256, ...sound,
+			broken: this.settings.processing === 'fail', artwork, seconds: sound.seconds, asset: { bytes: asset.size, sha256: asset.sha256,
+				...sound,
 				filename: asset.filename } });
 		remember(this.tracks, track.id, track);
 		this.counters.tracks++;
@@ -358,8 +374,8 @@ class SoundCloud extends Partner {
 			const parts = await call.multipart();
 			this.judgeRequest(call, Object.fromEntries(parts.map((part) => [part.name, part.value ?? ''])));
 			fields = fieldsOf(parts, 'playlist');
-			if (fields['tracks[][urn]'] !== undefined) fields.tracks = fields['tracks[][urn]'].split(',').map((urn) => ({ urn: urn.trim() }));
-			delete fields['tracks[][urn]'];
+			const { 'tracks[][urn]': urns, ...others } = fields;
+			fields = urns === undefined ? others : { ...others, tracks: urns.split(',').map((urn) => ({ urn: urn.trim() })) };
 		}
 		delete fields.artwork_data;
 		if (fields.tracks) {
@@ -390,7 +406,8 @@ class SoundCloud extends Partner {
 	check(field, value) {
 		if (field !== 'add_stats') return super.check(field, value);
 		const { urn, ...added } = value;
-		for (const name of Object.keys(added)) if (!COUNTERS.includes(name)) throw new Error(`unknown counter "${name}": one of ${COUNTERS.join(', ')}`);
+		const unknown = Object.keys(added).find((name) => !COUNTERS.includes(name));
+		if (unknown !== undefined) throw new Error(`unknown counter "${unknown}": one of ${COUNTERS.join(', ')}`);
 		for (const track of this.tracks.values()) {
 			if (urn !== undefined && urn !== `soundcloud:tracks:${track.id}`) continue;
 			for (const [name, number] of Object.entries(added)) track.added[name] = (track.added[name] ?? 0) + number;
@@ -400,7 +417,8 @@ class SoundCloud extends Partner {
 
 	summary() {
 		const distinct = new Set([...this.tracks.values()].map((track) => `${track.isrc ?? ''} ${track.title} ${track.asset.sha256}`));
-		return { ...super.summary(), ...this.counters, distinct_tracks: distinct.size, ...this.tokens.counters, validated: { by: this.judge ? this.judge.name : null, ...this.judged } };
+		return { ...super.summary(), ...this.counters, distinct_tracks: distinct.size, ...this.tokens.counters,
+			validated: { by: this.judge ? this.judge.name : null, ...this.judged } };
 	}
 
 	records() {
@@ -408,7 +426,8 @@ class SoundCloud extends Partner {
 		return { tracks, playlists: [...this.playlists.values()].map((playlist) => this.playlistDocument(playlist)) };
 	}
 }
-SoundCloud.SETTINGS = { expires_in: 3600, auto_approve: false, processing_ms: 300, processing: 'ok', reject_assets: false, plays_per_hour: 3600,
+SoundCloud.SETTINGS = { expires_in: 3600, auto_approve: false, processing_ms: 300, processing: 'ok', reject_assets: false,
+	plays_per_hour: 3600,
 	add_stats: null, lie: null };
 SoundCloud.LIES = ['contradictory', 'backwards', 'other-id', 'duplicates', 'nulls'];
 

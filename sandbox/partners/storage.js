@@ -15,10 +15,12 @@ const { silenceHeader, WAV_MAX } = require('./media.js');
 const { beginAudio, sendAudio } = require('../audio.js');
 
 const ZEROS = Buffer.alloc(65536);
-const TYPES = { wav: 'audio/wav', flac: 'audio/flac', png: 'image/png', jpg: 'image/jpeg', jpeg: 'image/jpeg', xml: 'application/xml', json: 'application/json' };
+const TYPES = { wav: 'audio/wav', flac: 'audio/flac', png: 'image/png', jpg: 'image/jpeg', jpeg: 'image/jpeg', xml: 'application/xml',
+	json: 'application/json' };
 
 const xml = (status, code, message) => new Answer(status,
-	`<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${message}</Message></Error>\n`, { 'content-type': 'application/xml' });
+	`<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>${code}</Code><Message>${message}</Message></Error>\n`,
+		{ 'content-type': 'application/xml' });
 
 class Storage extends Partner {
 	constructor({ directory, base }) {
@@ -37,7 +39,8 @@ class Storage extends Partner {
 	}
 
 	limited({ retry_after: seconds = 1 }) {
-		return new Answer(503, xml(503, 'SlowDown', 'Please reduce your request rate.').body, { 'content-type': 'application/xml', 'retry-after': String(seconds) });
+		return new Answer(503, xml(503, 'SlowDown', 'Please reduce your request rate.').body,
+			{ 'content-type': 'application/xml', 'retry-after': String(seconds) });
 	}
 
 	find(method, where) {
@@ -67,8 +70,10 @@ class Storage extends Partner {
 		const { req, query } = call;
 		const until = query.get('X-Expires') ?? '';
 		if (req.headers.authorization !== undefined) return xml(400, 'InvalidArgument', 'Only one auth mechanism allowed');
-		if (req.headers['content-length'] === undefined) return xml(411, 'MissingContentLength', 'You must provide the Content-Length HTTP header.');
-		if (!sameText(query.get('X-Signature') ?? '', this.signature(key, until))) return xml(403, 'SignatureDoesNotMatch', 'The signature does not match.');
+		if (req.headers['content-length'] === undefined) return xml(411, 'MissingContentLength',
+				'You must provide the Content-Length HTTP header.');
+		if (!sameText(query.get('X-Signature') ?? '', this.signature(key, until))) return xml(403, 'SignatureDoesNotMatch',
+				'The signature does not match.');
 		if (clock.now() > Number(until)) return xml(403, 'AccessDenied', 'Request has expired');
 		call.read = true;
 		const measured = await readFile(req);
@@ -113,7 +118,8 @@ class Storage extends Partner {
 		if (!fs.existsSync(file)) call.refuse(404, 'The specified key does not exist.', { code: 'NoSuchKey' });
 		const { size, mtimeMs } = fs.statSync(file);
 		this.follow(call.res);
-		sendAudio(call.req, call.res, file, this.etags.get(name) ?? `${size}-${mtimeMs}`, TYPES[name.split('.').pop()] ?? 'application/octet-stream');
+		sendAudio(call.req, call.res, file, this.etags.get(name) ?? `${size}-${mtimeMs}`,
+			TYPES[name.split('.').pop()] ?? 'application/octet-stream');
 		return null;
 	}
 
@@ -124,7 +130,8 @@ class Storage extends Partner {
 
 	zeros(call, size) {
 		const head = silenceHeader(size);
-		if (!head) call.refuse(400, `a WAV file has an even number of bytes, 44, 48 or 52 to ${WAV_MAX}, not ${size}`, { code: 'InvalidArgument' });
+		if (!head) call.refuse(400, `a WAV file has an even number of bytes, 44, 48 or 52 to ${WAV_MAX}, not ${size}`,
+				{ code: 'InvalidArgument' });
 		const { req, res } = call;
 		this.follow(res);
 		const range = beginAudio(req, res, size, `zeros-${size}`);
