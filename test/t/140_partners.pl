@@ -74,6 +74,9 @@ refused($partners->soundcloud_token(%exchange, code => code(), code_verifier => 
 refused($partners->soundcloud_token(%exchange, code => code(), redirect_uri => 'https://evil.example/'), 400, qr/redirect_uri/, 'a wrong redirect_uri');
 refused($partners->soundcloud_token(%exchange, code => code(), client_secret => 'guess'), 401, qr/invalid_client/, 'a wrong secret');
 refused($partners->soundcloud_token(grant_type => 'password'), 400, qr/unsupported_grant_type/, 'a grant that there is not');
+$partners->control(soundcloud => { auto_approve => JSON::PP::true });
+like($partners->authorize(code_challenge => $challenge, approve => '')->{headers}{location}, qr/[?&]code=/, 'everybody may be approved at once');
+$partners->control(soundcloud => { auto_approve => JSON::PP::false });
 
 my $code   = code();
 my $tokens = from_json($partners->soundcloud_token(%exchange, code => $code)->{content});
@@ -126,7 +129,8 @@ is_deeply([ @$track{qw(kind title sharing isrc release_year release_month releas
 ok(!$track->{streamable} && !$track->{downloadable} && $track->{access} eq 'blocked', 'it is not ready');
 is($partners->records('soundcloud')->{tracks}[0]{asset}{sha256}, sha256_hex($wav), 'every byte came');
 is(upload($flac)->{json}{duration}, 1000, 'FLAC is heard as well');
-foreach my $case ([ 'noise', 'x' x 5000 ], [ 'half a WAV', substr($wav, 0, 5000) ], [ 'a WAV of nothing', get('/storage/zeros/44.wav') ], [ 'half a FLAC', 'fLaC' ])
+(my $more = $wav) =~ s/(?<=data)..../pack 'V', 99999/se;
+foreach my $case ([ 'noise', 'x' x 5000 ], [ 'half a WAV', substr($wav, 0, 5000) ], [ 'a WAV that promises more', $more ], [ 'a WAV of nothing', get('/storage/zeros/44.wav') ], [ 'half a FLAC', 'fLaC' ])
 {
 	refused(upload($case->[1]), 422, qr/asset_data/, "$case->[0] is refused");
 }
@@ -161,6 +165,10 @@ is_deeply([ $playlist->{status}, @{ $playlist->{json} }{qw(kind playlist_type tr
 my $set = "/playlists/$playlist->{json}{urn}";
 is(cloud('PUT', $set, { playlist => { tracks => [], sharing => 'public' } })->{json}{track_count}, 0, 'it is changed');
 is(cloud('GET', $set)->{json}{sharing}, 'public', 'and read');
+my ($fields, $as) = parts('playlist[title]' => 'By form', 'playlist[tracks][][urn]' => $track->{urn});
+is(cloud('POST', '/playlists', $fields, 'content-type' => $as)->{json}{track_count}, 1, 'or made by a form');
+($fields, $as) = parts('track[title]' => 'Day train', 'track[downloadable]' => 'true');
+is_deeply([ @{ cloud('PUT', $path, $fields, 'content-type' => $as)->{json} }{qw(title downloadable isrc)} ], [ 'Day train', JSON::PP::true, 'QZABC2600001' ], 'as a track is changed by one');
 refused(cloud('POST', '/playlists', { playlist => { title => 'x', tracks => [ { urn => 'soundcloud:tracks:1' } ] } }), 404, qr/no track/, 'of tracks that are there');
 is(cloud('DELETE', $_)->{status}, 200, "$_ is deleted") foreach $set, $path;
 refused(cloud('GET', $path), 404, qr/no track/, 'and gone');
@@ -433,6 +441,12 @@ my $tracks = $partners->counters('soundcloud')->{tracks};
 faults(soundcloud => { on => 'upload', mode => 'reset-upload', bytes => 10000, count => 1 });
 is(upload($wav)->{status}, 599, 'an upload is broken off');
 is($partners->counters('soundcloud')->{tracks}, $tracks, 'and nothing is there');
+faults(soundcloud => { on => 'upload', mode => 'error', status => 503, unread => JSON::PP::true, count => 1 });
+my ($big, $kind) = parts('track[asset_data]' => [ 'a.wav', $wav ]);
+my $early = IO::Socket::INET->new(PeerAddr => $partners->{host}, PeerPort => $partners->{port}) or die "connect: $@\n";
+print $early "POST /soundcloud/tracks HTTP/1.1\r\nHost: x\r\nContent-Type: $kind\r\nContent-Length: " . length($big) . "\r\n\r\n" . substr($big, 0, 500);
+like(scalar <$early>, qr{^HTTP/1.1 503 }, 'an answer can come before the body has');
+close $early;
 faults(storage => { on => 'zeros', mode => 'cut', bytes => 1000 });
 my $cut = http('GET', $partners->base('/storage/zeros/100000.wav'), undef, {}, timeout => 10);
 is($cut->{status}, 599, 'a download is broken off');
@@ -467,6 +481,13 @@ $partners->control(labelgrid => { callback => 'duplicate' });
 grid('POST', "/webhooks/$hook->{id}/test");
 $receiver->wait_stats('grid', 10, duplicates => 1);
 pass('callbacks that are wrong, and twice');
+$partners->control(labelgrid => { callback => 'normal' });
+my $rotated = grid('POST', "/webhooks/$hook->{id}/regenerate-secret")->{data}{secret};
+$receiver->control('rotated', { secrets => [$rotated] });
+is(grid('PATCH', "/webhooks/$hook->{id}", { url => $receiver->url('rotated') })->{data}{url}, $receiver->url('rotated'), 'a webhook moves');
+grid('POST', "/webhooks/$hook->{id}/test");
+is($receiver->wait_stats('rotated', 10, verified => 1)->{bad_signatures}, 0, 'with another secret');
+is(grid('DELETE', "/webhooks/$hook->{id}")->{status}, 204, 'and goes');
 my $mine = (cloud('GET', '/me/tracks')->{json})->[0];
 $partners->control(soundcloud => { lie => 'contradictory' });
 my $odd = cloud('GET', "/tracks/$mine->{urn}")->{json};
