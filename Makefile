@@ -83,6 +83,7 @@ demo:
 bench:
 	@test/setup test bench
 	@$(MAKE) --no-print-directory private
+	@$(submake) -s -C bench/bare_gateway install DESTDIR="$(TREE)"
 	@test/as-server $(or $(wildcard bench/run),$(firstword $(wildcard bench/run.*)),bench/run) $(B)
 
 # The slow tests: test/soak/*.pl, each with an hour at most

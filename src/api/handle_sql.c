@@ -192,6 +192,25 @@ take_text(FunctionCallInfo fcinfo, int argno, const char **value, Size *len)
 	}
 }
 
+/* Found once a query */
+static TupleDesc
+result_type(FunctionCallInfo fcinfo)
+{
+	FmgrInfo   *function = fcinfo->flinfo;
+
+	if (function->fn_extra == NULL)
+	{
+		MemoryContext context = MemoryContextSwitchTo(function->fn_mcxt);
+		TupleDesc	desc;
+
+		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		function->fn_extra = BlessTupleDesc(desc);
+		MemoryContextSwitchTo(context);
+	}
+	return function->fn_extra;
+}
+
 /*
  * The client's address. A service is believed. Anybody else could name one
  * that a stolen key may be used from, or use up the limits of a stranger: for
@@ -225,8 +244,7 @@ musicverse_handle_request(PG_FUNCTION_ARGS)
 	bool		nulls[3] = {false, false, false};
 	bool		is_head;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	desc = result_type(fcinfo);
 	for (int i = 0; i < 2; i++)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
@@ -246,5 +264,5 @@ musicverse_handle_request(PG_FUNCTION_ARGS)
 	values[1] = JsonbPGetDatum(answered_headers(&response, is_head));
 	values[2] = PointerGetDatum(cstring_to_text_with_len(response.body, response.body_len));
 	nulls[2] = response.body_len == 0 || is_head;
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

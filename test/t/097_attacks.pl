@@ -128,4 +128,21 @@ is(called_back($bomb), 400, 'a callback of astronomic numbers is refused');
 is(sql($node, sprintf q{select musicverse._settle_request('%s', 'evil', 'poll', 200, %s, null, false, null)}, $job, lit($bomb)), 'problem', 'an answer is nonsense');
 is(called_back('{"id": "gen_1", "status": "running", "progress": 1.5e1, "note": "5e12345 \\" 1e9999"}'), 200, 'but not where strings look like them');
 is(sql($node, "select progress from musicverse.generation_jobs where id = '$job'"), 15, 'and small ones count');
+
+# ---- a catalogue of routes that is gone before the answer is sent
+
+sql($node, q{
+	create function musicverse_v1.t_again(depth int) returns json language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
+	begin
+		update routes set summary = summary || '.' where operation = 't_again';
+		if depth > 0 then
+			perform handle_request('GET', '/t/again/0', null, null, null);
+		end if;
+		return '{}';
+	end
+	$$;
+	insert into musicverse.routes (version, method, path, operation, needs_key, summary) values ('v1', 'GET', '/t/again/{depth}', 't_again', false, 'x');
+	grant execute on function musicverse_v1.t_again to musicverse_api;
+});
+is(request('GET', '/t/again/1')->{headers}{'Content-Type'}, 'application/json', 'its type of content is still there') for 1 .. 3;
 done_testing();
