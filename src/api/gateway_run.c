@@ -159,6 +159,7 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 		.body = connection->body_len > 0 ? connection->body : "",
 		.body_len = connection->body_len,
 		.client_ip = &client_ip,
+		.owns_transaction = true,
 		.received_us = connection->received_us,
 	};
 

@@ -15,6 +15,7 @@
 #include "api/operate.h"
 #include "api/problem.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "core/caller.h"
 #include "core/catalog.h"
 #include "executor/executor.h"
@@ -214,6 +215,19 @@ run_query(MvApiCall *call)
 	SPI_finish();
 }
 
+/*
+ * Triggers and constraints that wait for the commit would be run as whoever
+ * the process is, which is a superuser in the gateway, and what they raise
+ * could not be told as the operation's answer.
+ */
+static void
+run_deferred(void)
+{
+	ConstraintsSetStmt all = {.type = T_ConstraintsSetStmt};
+
+	AfterTriggerSetState(&all);
+}
+
 static void
 run(MvApiCall *call)
 {
@@ -266,6 +280,8 @@ mv_operate(MvApiCall *call)
 		else
 			mv_set_caller_nobody();
 		run(call);
+		if (call->request->owns_transaction && !route->read_only)
+			run_deferred();
 		AtEOXact_GUC(false, nest_level);
 		if (call->idempotency_key != NULL && (call->result != NULL || route->returns == VOIDOID))
 			mv_idempotency_keep(call, call->result == NULL ? 204 : route->status, call->result == NULL ? "" : route->response_type,

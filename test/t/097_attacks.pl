@@ -1,5 +1,6 @@
 # What a hostile caller tried, and must not get.
 use MusicVerse::Test;
+use MusicVerse::Gateway;
 
 my $node = new_cluster('main');
 my $user = user(1);
@@ -145,4 +146,36 @@ sql($node, q{
 	grant execute on function musicverse_v1.t_again to musicverse_api;
 });
 is(request('GET', '/t/again/1')->{headers}{'Content-Type'}, 'application/json', 'its type of content is still there') for 1 .. 3;
+
+# ---- what waits for the commit, in the gateway
+
+set_conf($node, 'musicverse.gateway_workers' => 1, 'musicverse.gateway_listen' => '127.0.0.1:0');
+$node->reload;
+my $base = base(gateway_port($node));
+sql($node, q{
+	create schema host;
+	create table host.seen (id int primary key, role text, is_service boolean, caller uuid);
+	create table host.notes (id int, seen int references host.seen deferrable initially deferred);
+	create function host.look() returns trigger language plpgsql as $$
+	begin
+		insert into host.seen values (new.id, current_user, musicverse.caller_is_service(), musicverse.current_user_id());
+		return null;
+	end
+	$$;
+	create constraint trigger look after insert on host.notes deferrable initially deferred for each row when (new.id > 0) execute function host.look();
+	grant usage on schema host to musicverse_api;
+	grant insert, select on all tables in schema host to musicverse_api;
+	create function musicverse_v1.t_note(id int, seen int default null) returns json language plpgsql set search_path = host, pg_catalog, pg_temp as $$
+	begin
+		insert into notes values (id, seen);
+		return json_build_object('id', id);
+	end
+	$$;
+	insert into musicverse.routes (version, method, path, operation, summary, request_schema) values ('v1', 'POST', '/api/v1/t/notes', 't_note', 'x', '{"type": "object"}');
+	grant execute on function musicverse_v1.t_note to musicverse_api;
+});
+is(http('POST', "$base/api/v1/t/notes", { id => 1 }, { 'x-api-key' => $next })->{status}, 200, 'a deferred trigger');
+is(sql($node, 'table host.seen'), "1|musicverse_api|f|$user", 'is run as the operation is');
+is(http('POST', "$base/api/v1/t/notes", { id => -1, seen => 7 }, { 'x-api-key' => $next })->{status}, 409, 'and a deferred constraint is its answer');
+is(sql($node, 'select count(*) from host.notes'), 1, 'which undoes it');
 done_testing();
