@@ -139,11 +139,12 @@ class Gateway(Theme):
             self.skip("memory of a gateway worker", "there is no wrk")
             return
         pid = self.worker("musicverse gateway worker")
-        path = f"/api/v1/jobs/{JOB}"
-        self.load("ours", path, 3)
+        paths = (f"/api/v1/jobs/{JOB}", "/api/v1/tracks", f"/api/v2/jobs/{OPEN_JOB}")
+        for path in paths:
+            self.load("ours", path, 2)
         before, began = private_kib(pid), time.monotonic()
-        for one in (path, "/api/v1/tracks", f"/api/v2/jobs/{OPEN_JOB}"):
-            self.load("ours", one, 5)
+        for path in paths:
+            self.load("ours", path, 5)
         growth = private_kib(pid) - before
         self.report("growth of a gateway worker", "<= 256 KiB", f"{growth} KiB", growth <= 256,
                     f"{before} KiB before, {time.monotonic() - began:.0f} s of requests")

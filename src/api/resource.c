@@ -1,7 +1,7 @@
 /*
  * The JSON of a job and of a track. See resource.h.
  *
- * The same bytes as json_build_object() makes, in a tenth of its time: it
+ * The same bytes as json_build_object() makes, in a fraction of its time: it
  * looks up the type of each argument whenever a query begins. Here the columns
  * of a row type are looked up once, and again when the row type has changed.
  * What has no property, such as a deleted track's time, is not read.
