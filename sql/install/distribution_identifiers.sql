@@ -148,6 +148,7 @@ language plpgsql security definer set search_path = musicverse, pg_catalog, pg_t
 #variable_conflict use_variable
 declare
     written text := translate(prefix, '- ', '');
+    canonical text;
     highest bigint;
 begin
     if length is null or length not in (12, 13) then
@@ -162,8 +163,11 @@ begin
             using errcode = '22023', hint = 'Give the highest one that was used, -1 for none.';
     end if;
     lock table gtin_prefixes in share row exclusive mode;
-    if exists (select from gtin_prefixes p where p.prefix <> written
-                and (starts_with(p.prefix, written) or starts_with(written, p.prefix)) and p.length = length) then
+    -- A UPC is the EAN with a zero before it
+    canonical := lpad('', 13 - length, '0') || written;
+    if exists (select from gtin_prefixes p, lpad('', 13 - p.length, '0') zero
+                where p.prefix <> written
+                  and (starts_with(zero || p.prefix, canonical) or starts_with(canonical, zero || p.prefix))) then
         raise exception 'prefix "%" overlaps another one', written
             using errcode = '22023', hint = 'See gtin_prefixes: of two prefixes of which one begins with the other, the same GTIN could come twice.';
     end if;

@@ -229,6 +229,7 @@ extern xmlBufferPtr ern_write(const ErnMessage *message);
 
 typedef struct ErnManifestEntry
 {
+	const char *type;
 	const char *message_id;
 	const char *release_id;
 	const char *url;

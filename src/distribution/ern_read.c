@@ -308,7 +308,8 @@ read_track(ErnObject *object, const ErnMessage *message, ErnTrack *track)
 	track->genre = ern_text(object, "genre", message->genre);
 	track->subgenre = ern_text(object, "subgenre", ern_has(object, "genre") ? NULL : message->subgenre);
 	track->first_published = ern_text(object, "first_published", message->original_release_date);
-	ern_check_date(object, "first_published", track->first_published);
+	if (ern_has(object, "first_published"))
+		ern_check_date(object, "first_published", track->first_published);
 	track->p_line = read_line(object, "p_line", message->p_line);
 	track->instrumental = instrumental ? ern_bool(object, "instrumental", false) : -1;
 	read_file(object, message, &track->file);
@@ -513,7 +514,8 @@ read_release(ErnObject *release, ErnMessage *message)
 	message->release_date = ern_text(release, "release_date", NULL);
 	ern_check_date(release, "release_date", message->release_date);
 	message->original_release_date = ern_text(release, "original_release_date", message->release_date);
-	ern_check_date(release, "original_release_date", message->original_release_date);
+	if (ern_has(release, "original_release_date"))
+		ern_check_date(release, "original_release_date", message->original_release_date);
 }
 
 ErnMessage *

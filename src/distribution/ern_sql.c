@@ -250,6 +250,7 @@ read_entry(ErnObject *from)
 		ern_problem(from, "upc", "\"%s\" is no GTIN", entry.release_id);
 	entry.url = ern_text(from, "url", psprintf("./%s/%s.xml", entry.release_id, entry.release_id));
 	entry.hash = ern_text(from, "hash", NULL);
+	entry.type = kind == kinds[3] ? "PurgeReleaseMessage" : "NewReleaseMessage";
 	entry.delivery = kind == kinds[0] ? "NewReleaseDelivery" : kind == kinds[1] ? "UpdateDelivery" : "TakedownDelivery";
 	return entry;
 }

@@ -226,7 +226,7 @@ static void
 manifest_entry(ErnWriter *w, const ErnManifestEntry *entry)
 {
 	w_open(w, "MessageInBatch");
-	w_text(w, "MessageType", "NewReleaseMessage");
+	w_text(w, "MessageType", entry->type);
 	w_text(w, "MessageId", entry->message_id);
 	w_text(w, "URL", entry->url);
 	w_open(w, "IncludedReleaseId");
