@@ -17,7 +17,6 @@
 #include "storage/fd.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/varlena.h"
 
 #include "distribution/ern_schema.h"
 #include "distribution/ern_xml.h"
@@ -61,25 +60,14 @@ static const Schema *parsing;
 static bool
 check_digests(char **newval, void **extra, GucSource source)
 {
-	char	   *copy = pstrdup(*newval);
-	List	   *items = NIL;
-	ListCell   *cell;
-	bool		good = SplitIdentifierString(copy, ',', &items);
-
-	foreach(cell, items)
-	{
-		const char *item = lfirst(cell);
-
-		good &= strlen(item) == 2 * SHA256_LEN && strspn(item, "0123456789abcdef") == 2 * SHA256_LEN;
-	}
-	if (!good)
-	{
-		GUC_check_errdetail("\"%s\" is no list of SHA-256 in hex.", *newval);
-		GUC_check_errhint("Separate them by commas, as in the output of sha256sum.");
-	}
-	list_free(items);
-	pfree(copy);
-	return good;
+	for (const char *p = *newval; *(p += strspn(p, ", ")) != '\0'; p += 2 * SHA256_LEN)
+		if (strspn(p, "0123456789abcdef") != 2 * SHA256_LEN)
+		{
+			GUC_check_errdetail("\"%s\" is no list of SHA-256 in hex.", *newval);
+			GUC_check_errhint("Separate them by commas, as sha256sum writes them.");
+			return false;
+		}
+	return true;
 }
 
 void

@@ -91,15 +91,16 @@ contributors(ErnWriter *w, const ErnCredits *credits)
 		for (int i = 0, number = 0; i < credits->n; i++)
 		{
 			const ErnCredit *credit = &credits->item[i];
+			const char *role = strcmp(credit->role, "StudioProducer") == 0 ? "Producer" : credit->role;
 
-			if (is_one_of(credit->role, of_work) != second)
+			if (is_one_of(role, of_work) != second)
 				continue;
 			open_numbered(w, second ? "IndirectResourceContributor" : "ResourceContributor", ++number);
 			party(w, credit);
 			if (second)
-				w_text(w, "IndirectResourceContributorRole", credit->role);
+				w_text(w, "IndirectResourceContributorRole", role);
 			else
-				allowed(w, "ResourceContributorRole", credit->role, of_recording);
+				allowed(w, "ResourceContributorRole", role, of_recording);
 			w_close(w);
 		}
 }

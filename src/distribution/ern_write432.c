@@ -95,7 +95,8 @@ contributors(ErnWriter *w, const ErnCredits *credits)
 		else
 			w_text(w, "SpecialContributor", "GenerativeAI");
 		w_open(w, "Role");
-		w_text(w, "Value", credit->role);
+		/* what everybody calls a producer is called so here */
+		w_text(w, "Value", strcmp(credit->role, "Producer") == 0 ? "StudioProducer" : credit->role);
 		w_close(w);
 		w_text(w, "AiContribution", credit->ai);
 		w_close(w);

@@ -44,7 +44,7 @@ sub profile
 {
 	my (%more) = @_;
 	return {
-		sender => { dpid => 'PADPIDA2012041004F', name => 'Example & Söhne' }, recipient => { dpid => 'PADPIDA2011072101T', name => 'Example DSP' },
+		sender => { dpid => 'PADPIDA2012041004F', name => "Example & S\x{f6}hne" }, recipient => { dpid => 'PADPIDA2011072101T', name => 'Example DSP' },
 		message_id => 'MSG-1', created => '2026-01-15T10:00:00Z', test => JSON::PP::true,
 		commercial_models => [ 'SubscriptionModel', 'AdvertisementSupportedModel' ], use_types => [ 'OnDemandStream', 'NonInteractiveStream', 'ConditionalDownload' ], %more };
 }
@@ -58,20 +58,22 @@ sub write_file
 	return $file;
 }
 
-# What xmllint says of a file, empty when it is valid
+# What xmllint says against files of a version, empty when all are valid; it reads the schema once
 sub judge
 {
-	my ($version, $file) = @_;
+	my ($version, @files) = @_;
 	my $schema = "$ddex/xsd/ern" . ($version =~ s/\.//gr) . '/release-notification.xsd';
-	my $said = qx{xmllint --nonet --noout --schema "$schema" "$file" 2>&1};
-	return $? == 0 ? '' : $said;
+	my $said = qx{xmllint --nonet --noout --schema "$schema" @files 2>&1};
+	my $valid = () = $said =~ /^\S+ validates$/mg;
+	return $? == 0 && $valid == @files ? '' : $said;
 }
 
 sub message { my ($release, $profile) = @_; return sql($node, sprintf 'select musicverse.ern_message(%s, %s)', lit($release), lit($profile)); }
 
 my $serial = 0;
+my %written;    # version => files
 
-# Both judges find it valid
+# The server finds it valid; xmllint is asked about all at the end
 sub validates
 {
 	my ($name, $release, %profile) = @_;
@@ -81,8 +83,7 @@ sub validates
 		my $text = eval { message($release, profile(%profile, version => $version)) };
 		my $why = $@;
 		ok(defined $text, "$version, $name: is written and found valid") or diag($why), next;
-		my $file = write_file(sprintf('%s/%03d.xml', $work, ++$serial), "$text\n");
-		is(judge($version, $file), '', "$version, $name: xmllint agrees");
+		push @{ $written{$version} }, write_file(sprintf('%s/%03d_%s.xml', $work, ++$serial, $name =~ s/\W+/_/gr), "$text\n");
 		push @messages, $text;
 	}
 	return @messages;
@@ -144,6 +145,9 @@ foreach my $name (sort keys %title)
 {
 	my ($message) = validates("title of $name", release(1, title => $title{$name}, label => $title{$name}, artists => [ { name => $title{$name} } ], genre => $title{$name}));
 }
+is(judge($_, @{ $written{$_} }), '', "xmllint finds all of the " . @{ $written{$_} } . " messages of $_ valid") foreach sort keys %written;
+like(judge('4.3.2', $written{'4.3.2'}[0], $written{'3.8.2'}[0]), qr/fails to validate/, 'and could find otherwise');
+
 # Each character of XML alone, by the server's own judge
 is(sql($node, sprintf q{
 	select string_agg(to_hex(c), ' ') from unnest(array[1, 8, 9, 10, 11, 12, 13, 14, 31, 32, 38, 60, 62, 127, 128, 133, 159, 160, 173, 8206, 8232, 8238, 55295, 57344, 64976, 65533, 65534, 65535, 65536, 131070, 1114111]) c
@@ -151,7 +155,7 @@ is(sql($node, sprintf q{
 	lit(release(1)), lit(profile(validate => JSON::PP::false))), '', 'no single character makes a message invalid');
 
 # What was written is what is read
-like($album432, qr{<PartyName>\s*<FullName>Example &amp; Söhne</FullName>}, 'a name is written as it is');
+like($album432, qr{<PartyName>\s*<FullName>Example &amp; S(?:\xc3\xb6|\xf6)hne</FullName>}, 'a name is written as it is');
 my $texts = write_file("$work/markup.xml", message(release(1, title => $title{markup}), profile()));
 is(qx{xmllint --xpath 'string(//Release/DisplayTitle/TitleText)' "$texts"} =~ s/\s+$//r, $title{markup} =~ s/\s+/ /gr, 'a title of markup reads as it was given');
 
@@ -187,7 +191,7 @@ is("$error->{sqlstate} $error->{message}", '22023 the message is not valid by it
 like($error->{detail}, qr/^line \d+: .*CommercialModelType.*FreeBeer/, 'and named');
 foreach my $case ([ '<x/>', qr/No matching global declaration/ ], [ 'x', qr/Start tag expected/ ], [ '<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>', qr/document type/ ],
 	[ $single432 =~ s/ISRC>/ISRX>/gr, qr/ISRX/ ], [ $single432 =~ s{<DealReleaseReference>R1}{<DealReleaseReference>R7}r, qr/DealReleaseReference R7 refers to nothing/ ],
-	[ $single432 =~ s{<ResourceReference>A2}{<ResourceReference>A1}r, qr/ResourceReference A1 is there twice/ ], [ $single432 =~ s{PT3\dM}{three}r, qr/duration/ ],
+	[ $single432 =~ s{<ResourceReference>A2}{<ResourceReference>A1}r, qr/ResourceReference A1 is there twice/ ], [ $single432 =~ s{PT50M}{three}r, qr/duration/ ],
 	[ $single382, qr/ern\/382/ ])
 {
 	my $problems = sql($node, sprintf q{select string_agg(p, ' | ') from musicverse.ern_problems(%s, '4.3.2') p}, lit($case->[0]));
@@ -199,13 +203,13 @@ like(sql_error($node, q{select musicverse.ern_problems(repeat('x', 17 * 1024 * 1
 
 # ---- the official samples and our skeletons
 
-foreach my $file (glob "$ddex/samples/ern382/*.xml", glob "$ddex/skeletons/ern432*.xml")
+foreach my $file (glob("$ddex/samples/ern382/*.xml"), glob("$ddex/skeletons/ern432*.xml"))
 {
 	my $version = $file =~ /ern432/ ? '4.3.2' : '3.8.2';
 	my $said = sql($node, sprintf q{select string_agg(p, ' | ') from musicverse.ern_problems(%s, '%s') p}, lit(slurp_file($file)), $version);
 	is($said, '', 'is valid here too: ' . $file =~ s{.*/}{}r);
 }
-my $ack = sql_row($node, sprintf 'select message_id, release_id, status, file_status from musicverse.acknowledgement(%s)', lit(slurp_file((glob "$ddex/skeletons/ACK_*.xml")[0])));
+my $ack = sql_row($node, sprintf 'select message_id, release_id, status, file_status from musicverse.acknowledgement(%s)', lit(slurp_file((glob("$ddex/skeletons/ACK_*.xml"))[0])));
 is("$ack->{message_id} $ack->{release_id} $ack->{status} $ack->{file_status}", 'MSG-1 0614141123452 processing FileOK', 'the acknowledgement is read');
 
 # ---- memory comes back, also after errors
@@ -217,7 +221,7 @@ my $work_it = sprintf q{do $do$
 		release jsonb := %s;
 		profile jsonb := %s;
 	begin
-		for i in 1 .. 150 loop
+		for i in 1 .. 40 loop
 			perform musicverse.ern_message(release, profile);
 			begin perform musicverse.ern_message(release, profile || '{"use_types": ["no"]}'); exception when others then end;
 			begin perform musicverse.ern_message(release, '{}'); exception when others then end;
@@ -228,7 +232,7 @@ my $work_it = sprintf q{do $do$
 	end $do$}, lit(release(12)), lit(profile());
 $session->query_safe($work_it);
 my $before = resident($session);
-$session->query_safe($work_it) foreach 1 .. 2;
+$session->query_safe($work_it) foreach 1 .. 3;
 my $after = resident($session);
 cmp_ok($after - $before, '<', 3000, "memory stays what it is: $before kB, later $after kB");
 $session->quit;
