@@ -5,6 +5,8 @@
 
 #include <libxml/parser.h>
 
+#include "mb/pg_wchar.h"
+
 #include "distribution/ern_xml.h"
 
 /* A document type would bring entities: no message of DDEX has one */
@@ -33,8 +35,13 @@ explain(const xmlParserCtxt *parser, bool has_type, char why[ERN_WHY])
 
 		snprintf(why, ERN_WHY, "line %d: %.200s", error->line, error->message);
 		len = strlen(why);
-		while (len > 0 && (why[len - 1] == '\n' || ((unsigned char) why[len - 1] & 0x80) != 0))
+		while (len > 0 && (why[len - 1] == '\n' || IS_HIGHBIT_SET(why[len - 1])))
 			why[--len] = '\0';
+		/* it may quote what is not UTF-8 */
+		if (pg_encoding_verifymbstr(PG_UTF8, why, (int) len) != (int) len)
+			for (size_t i = 0; i < len; i++)
+				if (IS_HIGHBIT_SET(why[i]))
+					why[i] = '?';
 	}
 }
 
