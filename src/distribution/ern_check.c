@@ -46,7 +46,7 @@ note(ErnFaults *faults, const char *format,...)
 
 /* libxml2's handler of errors, one a fault */
 static void
-take_error(void *arg, xmlErrorPtr error)
+take_error(void *arg, ErnXmlError error)
 {
 	const xmlNode *node = error->node;
 

@@ -40,7 +40,9 @@ identifier(ErnObject *object, const char *member, MvIdentifier kind, bool needed
 static void
 check_file_name(ErnObject *object, const char *member, const char *name)
 {
-	if (name != NULL && (*name == '.' || strlen(name) > 200 || strspn(name, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") != strlen(name)))
+	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+
+	if (name != NULL && (*name == '.' || strlen(name) > 200 || strspn(name, letters) != strlen(name)))
 		ern_problem(object, member, "\"%s\" is no file name of letters, digits, \"_\", \"-\" and \".\"", name);
 }
 

@@ -4,7 +4,8 @@
  * Both files of a version are read into memory, their SHA-256 is compared, and
  * those bytes are what libxml2 parses: its loader of other files is replaced
  * meanwhile by one that knows these two and nothing else, neither in the file
- * system nor on the network. Nothing raises while it is replaced.
+ * system nor on the network. Nothing raises while it is replaced, nor while
+ * the handler of errors is.
  */
 #include "postgres.h"
 
@@ -163,7 +164,7 @@ load_from_memory(const char *url, const char *id, xmlParserCtxtPtr parser)
 }
 
 static void
-keep_first(void *arg, xmlErrorPtr error)
+keep_first(void *arg, ErnXmlError error)
 {
 	char	   *why = arg;
 
@@ -175,6 +176,8 @@ static void
 parse_schema(Schema *schema, char why[ERN_WHY])
 {
 	xmlExternalEntityLoader usual = xmlGetExternalEntityLoader();
+	xmlStructuredErrorFunc usual_handler = xmlStructuredError;
+	void	   *usual_context = xmlStructuredErrorContext;
 	xmlSchemaParserCtxtPtr parser;
 
 	xmlInitParser();
@@ -191,7 +194,10 @@ parse_schema(Schema *schema, char why[ERN_WHY])
 		xmlSchemaSetParserStructuredErrors(parser, keep_first, why);
 		parsing = schema;
 		xmlSetExternalEntityLoader(load_from_memory);
+		/* what parses the file that is imported knows no other handler, and would write to stderr */
+		xmlSetStructuredErrorFunc(why, keep_first);
 		schema->schema = xmlSchemaParse(parser);
+		xmlSetStructuredErrorFunc(usual_context, usual_handler);
 		xmlSetExternalEntityLoader(usual);
 		parsing = NULL;
 		xmlSchemaFreeParserCtxt(parser);

@@ -10,8 +10,16 @@
 #include "postgres.h"
 
 #include <libxml/tree.h>
+#include <libxml/xmlerror.h>
 
 #define ERN_WHY 256
+
+/* 2.12 made the errors that handlers get constant */
+#if LIBXML_VERSION >= 21200
+typedef const xmlError *ErnXmlError;
+#else
+typedef xmlErrorPtr ErnXmlError;
+#endif
 
 /*
  * Parses UTF-8, whatever encoding the text itself declares. NULL when it isn't
