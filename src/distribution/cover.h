@@ -213,7 +213,7 @@ extern PangoContext *mv_cover_fonts(const char **failure);
 extern char *mv_cover_clean(const char *text, const char *what, int limit);
 extern void mv_cover_fit(MvCover *cover);
 extern void mv_cover_write(MvCover *cover);
-extern MvColor mv_cover_ensure_contrast(MvCover *cover);
+extern void mv_cover_ensure_contrast(MvCover *cover, MvColor colors[2]);
 
 /* ---- encoding: cover_png.c, cover_jpeg.c ---- */
 

@@ -226,12 +226,14 @@ mv_canvas_grain(MvCover *cover)
 {
 	const float *table = noise();
 	int			cell = cell_size(cover);
+	/* a small cover isn't a large one seen from afar: its grain would be coarse */
+	float		strength = cover->grain * fminf(1, 0.4f + cover->size / 3000.0f);
 	int8		offset[NOISE_SIZE];
 
 	if (cover->grain <= 0)
 		return;
 	for (int i = 0; i < NOISE_SIZE; i++)
-		offset[i] = (int8) lrintf(table[i] * cover->grain);
+		offset[i] = (int8) lrintf(table[i] * strength);
 	cairo_surface_flush(cover->surface);
 	for (int y = 0; y < cover->size; y++)
 	{

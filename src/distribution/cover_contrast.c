@@ -80,7 +80,7 @@ luminance_of(MvColor color)
 static void
 tone_down(MvCover *cover, int which, bool light_text, float factor)
 {
-	double		reach = 0.20 * cover->size;
+	double		reach = 0.24 * cover->size;
 	MvBox		box;
 
 	mv_cover_text_box(cover, which, ROOM, &box);
@@ -92,7 +92,7 @@ tone_down(MvCover *cover, int which, bool light_text, float factor)
 		CHECK_FOR_INTERRUPTS();
 		for (int x = 0; x < cover->size; x++)
 		{
-			double		dx = fmax(fmax(box.x0 - x, x - box.x1), 0) * 0.55;
+			double		dx = fmax(fmax(box.x0 - x, x - box.x1), 0) * 0.3;
 			float		t = (float) ((dx * dx + dy * dy) / (reach * reach));
 			float		f;
 			uint32		result = 0;
@@ -113,48 +113,54 @@ tone_down(MvCover *cover, int which, bool light_text, float factor)
 	}
 }
 
-MvColor
-mv_cover_ensure_contrast(MvCover *cover)
+/* What it would cost to write in light or in dark: the worst pixel and the mean one count */
+static float
+cost_of(const Range *range, bool light_text, float bound)
+{
+	float		worst = light_text ? bound / fmaxf(range->high, 1e-4f) : (1 - bound) / fmaxf(1 - range->low, 1e-4f);
+	float		mean = light_text ? bound / fmaxf(range->mean, 1e-4f) : (1 - bound) / fmaxf(1 - range->mean, 1e-4f);
+
+	return 1 - fminf(1, worst) + 0.8f * (1 - fminf(1, mean));
+}
+
+/* A title and an artist that stand together have one ink; far apart each its own */
+void
+mv_cover_ensure_contrast(MvCover *cover, MvColor colors[2])
 {
 	const MvPalette *palette = &cover->palette;
-	float		light = luminance_of(palette->text_light),
-				dark = luminance_of(palette->text_dark);
 	/* the lightest behind light text, and the darkest behind dark text */
-	float		ceiling = (light + 0.05f) / TARGET - 0.05f,
-				floor = (dark + 0.05f) * TARGET - 0.05f;
-	float		cost[2] = {0, 0};
-	bool		light_text;
+	float		bound[2] = {
+		(luminance_of(palette->text_dark) + 0.05f) * TARGET - 0.05f,
+		(luminance_of(palette->text_light) + 0.05f) / TARGET - 0.05f
+	};
+	float		cost[2][2] = {{0}};
+	bool		split = cover->placing == MV_PLACE_SPLIT;
+	MvBox		box;
+	Range		range;
 
 	make_tables();
 	cairo_surface_flush(cover->surface);
 	for (int which = 0; which < 2; which++)
 	{
-		MvBox		box;
-		Range		range;
-
 		if (!mv_cover_text_box(cover, which, ROOM, &box))
 			continue;
 		measure(cover, &box, &range);
-		/* what most of the ground asks for, and what its worst pixel does */
-		cost[1] += 1 - fminf(1, ceiling / fmaxf(range.high, 1e-4f)) + 0.8f * (1 - fminf(1, ceiling / fmaxf(range.mean, 1e-4f)));
-		cost[0] += 1 - fminf(1, (1 - floor) / fmaxf(1 - range.low, 1e-4f)) + 0.8f * (1 - fminf(1, (1 - floor) / fmaxf(1 - range.mean, 1e-4f)));
+		for (int light = 0; light < 2; light++)
+			cost[split ? which : 0][light] += cost_of(&range, light, bound[light]);
 	}
-	light_text = cost[1] < cost[0] || (cost[1] == cost[0] && palette->dark);
 	for (int which = 0; which < 2; which++)
 	{
-		MvBox		box;
-		Range		range;
+		const float *of = cost[split ? which : 0];
+		bool		light = of[1] < of[0] || (of[1] == of[0] && palette->dark);
 
-		if (!mv_cover_text_box(cover, which, ROOM, &box))
-			continue;
-		for (int attempt = 0; attempt < 4; attempt++)
+		colors[which] = light ? palette->text_light : palette->text_dark;
+		for (int attempt = 0; attempt < 4 && mv_cover_text_box(cover, which, ROOM, &box); attempt++)
 		{
 			measure(cover, &box, &range);
-			if (light_text ? range.high <= ceiling : range.low >= floor)
+			if (light ? range.high <= bound[1] : range.low >= bound[0])
 				break;
-			tone_down(cover, which, light_text, (light_text ? ceiling / range.high : (1 - floor) / (1 - range.low)) - 0.004f * (attempt + 1));
+			tone_down(cover, which, light, (light ? bound[1] / range.high : (1 - bound[0]) / (1 - range.low)) - 0.004f * (attempt + 1));
 		}
 	}
 	cairo_surface_mark_dirty(cover->surface);
-	return light_text ? palette->text_light : palette->text_dark;
 }

@@ -65,13 +65,36 @@ take(Flow *flow, float x, float y, float radius)
 		}
 }
 
+/*
+ * A label around the text; or a bank, as broad as the cover, along which the
+ * strokes end like at a shore.
+ */
 static void
-keep_text_free(const MvCover *cover, Flow *flow)
+keep_text_free(const MvCover *cover, Flow *flow, bool bank)
 {
-	for (int j = 0; j < MAP; j++)
-		for (int i = 0; i < MAP; i++)
-			if (mv_cover_clearance(cover, (i + 0.5) * cover->size / MAP, (j + 0.5) * cover->size / MAP, 0.035, 0.001) < 1)
-				flow->taken[j][i] = 1;
+	for (int which = 0; which < 2; which++)
+	{
+		bool		split = cover->placing == MV_PLACE_SPLIT;
+		MvBox		box;
+
+		if (!mv_cover_text_box(cover, split ? which : -1, 0.038, &box))
+			continue;
+		for (int j = 0; j < MAP; j++)
+			for (int i = 0; i < MAP; i++)
+			{
+				double		x = (i + 0.5) / MAP * cover->size,
+							y = (j + 0.5) / MAP * cover->size;
+				double		shore = bank ? cover->size * (0.022 + 0.03 * mv_noise(i * 3.2f / MAP, which * 9.5f, flow->seed + 5)) : 0;
+				bool		on_top = (box.y0 + box.y1) / 2 < cover->size / 2;
+
+				if (bank && (on_top ? y < box.y1 + shore : y > box.y0 - shore))
+					flow->taken[j][i] = 1;
+				else if (x > box.x0 && x < box.x1 && y > box.y0 && y < box.y1)
+					flow->taken[j][i] = 1;
+			}
+		if (!split)
+			break;
+	}
 }
 
 /* Follows the field from a place in one sense; returns how many points were written */
@@ -133,7 +156,7 @@ mv_cover_flow(MvCover *cover)
 	flow->lean = mv_random_range(&random, 0, 2 * M_PI);
 	flow->edge = 0.06f;
 	mv_canvas_ground(cover, 0.5f);
-	keep_text_free(cover, flow);
+	keep_text_free(cover, flow, mv_random_below(&random, 3) > 0 && cover->placing != MV_PLACE_SPLIT);
 	for (int i = 0; i < tries; i++)
 	{
 		float		x = mv_random_range(&random, -0.03, 1.03),

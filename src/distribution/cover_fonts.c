@@ -104,6 +104,14 @@ configure(const char *directory)
 			 "<dir>%s</dir><cachedir>/var/cache/fontconfig</cachedir><cachedir>%s</cachedir>"
 			 "<match target=\"font\"><edit name=\"hinting\" mode=\"assign\"><bool>false</bool></edit>"
 			 "<edit name=\"antialias\" mode=\"assign\"><bool>true</bool></edit></match>"
+			 "<alias binding=\"same\"><family>emoji</family><prefer><family>Noto Color Emoji</family></prefer></alias>"
+			 /* fonts of bitmaps, as those of emoji are, are scaled to the size that is asked for */
+			 "<match target=\"font\"><test name=\"outline\" compare=\"eq\"><bool>false</bool></test>"
+			 "<edit name=\"pixelsizefixupfactor\" mode=\"assign\">"
+			 "<divide><name target=\"pattern\">pixelsize</name><name target=\"font\">pixelsize</name></divide></edit>"
+			 "<edit name=\"matrix\" mode=\"assign\"><times><name>matrix</name><matrix><name>pixelsizefixupfactor</name><double>0</double>"
+			 "<double>0</double><name>pixelsizefixupfactor</name></matrix></times></edit>"
+			 "<edit name=\"size\" mode=\"assign\"><divide><name>size</name><name>pixelsizefixupfactor</name></divide></edit></match>"
 			 "</fontconfig>", folder, own_cache);
 	if (FcConfigParseAndLoadFromMemory(config, (const FcChar8 *) xml, FcTrue) && FcConfigBuildFonts(config))
 		return config;

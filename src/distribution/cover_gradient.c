@@ -114,25 +114,40 @@ curtains(const MvCover *cover, MvRandom *random)
 	MvField    *field = mv_field_create(SIDE);
 	uint32		seed = (uint32) mv_random_next(random);
 	float		lean = mv_random_range(random, -0.6, 0.6);
+	float		inks[MV_COVER_INKS][3];
 
+	for (int k = 0; k < MV_COVER_INKS; k++)
+	{
+		MvRgb		ink = mv_color_rgb(palette->ink[k]);
+
+		inks[k][0] = mv_linear((int) ink.r);
+		inks[k][1] = mv_linear((int) ink.g);
+		inks[k][2] = mv_linear((int) ink.b);
+	}
 	for (int j = 0; j < SIDE; j++)
 		for (int i = 0; i < SIDE; i++)
 		{
 			float		x = i / (SIDE - 1.0f),
 						y = j / (SIDE - 1.0f);
-			MvColor		color = mv_color_mix(palette->ground, palette->ground2, y);
+			MvRgb		ground = mv_color_rgb(mv_color_mix(palette->ground, palette->ground2, y));
+			float		r = mv_linear((int) ground.r),
+						g = mv_linear((int) ground.g),
+						b = mv_linear((int) ground.b);
 
 			for (int k = 0; k < MV_COVER_INKS; k++)
 			{
 				float		s = x + lean * (y - 0.5f);
-				float		foot = 0.52f + 0.14f * k - 0.1f + 0.30f * mv_noise(s * 1.3f + k * 7, k * 3.1f, seed);
+				float		foot = 0.46f + 0.14f * k + 0.30f * mv_noise(s * 1.3f + k * 7, k * 3.1f, seed);
 				float		height = foot - y;
-				float		light = height < 0 ? expf(-height * height * 260) : expf(-height * (2.0f + 0.7f * k));
+				float		light = height < 0 ? expf(-height * height * 260) : expf(-height * (2.6f + 0.8f * k));
 
-				light *= 0.62f + 0.38f * mv_noise(s * 5.5f + k * 11, y * 0.5f, seed + 9);
-				color = mv_color_mix(color, palette->ink[k], fminf(fmaxf(light, 0), 1) * 0.82f);
+				light *= 0.55f + 0.45f * mv_noise(s * 5.5f + k * 11, y * 0.5f, seed + 9);
+				r += light * inks[k][0];
+				g += light * inks[k][1];
+				b += light * inks[k][2];
 			}
-			field->node[j * SIDE + i] = mv_color_rgb(color);
+			/* light adds up, and saturates like film */
+			field->node[j * SIDE + i] = (MvRgb) {mv_encoded(1 - expf(-1.15f * r)), mv_encoded(1 - expf(-1.15f * g)), mv_encoded(1 - expf(-1.15f * b))};
 		}
 	return field;
 }
@@ -163,10 +178,18 @@ disc(MvCover *cover, MvRandom *random, MvField *field)
 	MvField    *turned = mv_field_create(SIDE);
 	double		radius = mv_random_range(random, 0.23, 0.31);
 	double		x = mv_random_below(random, 2) ? 0.5 : mv_random_range(random, 0.42, 0.62);
-	double		y = cover->placing == MV_PLACE_TOP ? 0.92 - MV_COVER_MARGIN - radius : MV_COVER_MARGIN + 0.06 + radius;
+	double		y = 0.54;
+	MvBox		box;
 
-	if (cover->placing == MV_PLACE_SPLIT)
-		y = 0.54;
+	/* in the middle of what the text leaves free */
+	if (cover->placing != MV_PLACE_SPLIT && mv_cover_text_box(cover, -1, 0, &box))
+	{
+		double		from = cover->placing == MV_PLACE_TOP ? box.y1 / cover->size : 0,
+					to = cover->placing == MV_PLACE_TOP ? 1 : box.y0 / cover->size;
+
+		y = (from + to) / 2;
+		radius = fmin(radius, fmax(0.16, (to - from) / 2 - 0.05));
+	}
 	for (int j = 0; j < SIDE; j++)
 		for (int i = 0; i < SIDE; i++)
 			turned->node[j * SIDE + i] = field->node[(SIDE - 1 - j) * SIDE + (SIDE - 1 - i)];

@@ -129,7 +129,7 @@ mv_cover_grid(MvCover *cover)
 	}
 	cell = size / columns;
 	rows = Max(1, (int) ((last - first) / cell));
-	while (rows * cell < (last - first) * 0.8 && columns < 8)
+	while ((rows < 2 || rows * cell < (last - first) * 0.8) && columns < 9)
 	{
 		columns++;
 		cell = size / columns;
@@ -157,20 +157,29 @@ mv_cover_grid(MvCover *cover)
 			for (int copy = 0; copy < (mirrored ? 2 : 1); copy++)
 			{
 				int			place = copy ? columns - 1 - column : column;
+				double		x0,
+							x1,
+							y0,
+							y1;
 
 				if (mirrored && column >= (columns + 1) / 2)
 					continue;
+				/* from whole pixel to whole pixel, or seams would show */
+				x0 = floor(place * cell + 0.5);
+				x1 = floor((place + 1) * cell + 0.5);
+				y0 = floor(first + row * cell + 0.5);
+				y1 = floor(first + (row + 1) * cell + 0.5);
 				cairo_save(cr);
-				cairo_translate(cr, place * cell + cell / 2, first + row * cell + cell / 2);
-				if (copy)
-					cairo_scale(cr, -1, 1);
-				cairo_rotate(cr, turn * M_PI / 2);
-				cairo_scale(cr, cell, cell);
-				cairo_translate(cr, -0.5, -0.5);
-				cairo_rectangle(cr, 0, 0, 1, 1);
+				cairo_rectangle(cr, x0, y0, x1 - x0, y1 - y0);
 				cairo_clip(cr);
 				mv_cairo_color(cr, colors[back], 1);
 				cairo_paint(cr);
+				cairo_translate(cr, (x0 + x1) / 2, (y0 + y1) / 2);
+				if (copy)
+					cairo_scale(cr, -1, 1);
+				cairo_scale(cr, x1 - x0, y1 - y0);
+				cairo_rotate(cr, turn * M_PI / 2);
+				cairo_translate(cr, -0.5, -0.5);
 				draw_tile(cr, kind, colors[front], colors[third]);
 				cairo_restore(cr);
 			}

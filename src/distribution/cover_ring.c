@@ -27,7 +27,8 @@ resample(const MvCover *cover, float *bars, int count)
 
 		for (int k = from; k < to; k++)
 			most = Max(most, fabs(cover->peaks[k]));
-		bars[i] = highest > 0 ? most / highest : 0;
+		/* loud music is loud throughout: what differs is lifted out */
+		bars[i] = highest > 0 ? powf(most / highest, 1.4f) : 0;
 	}
 }
 
@@ -35,6 +36,7 @@ static void
 make_up(MvRandom *random, float *bars, int count)
 {
 	uint32		seed = (uint32) mv_random_next(random);
+	float		highest = 0;
 	int			sections = 3 + mv_random_below(random, 3);
 
 	for (int i = 0; i < count; i++)
@@ -45,8 +47,11 @@ make_up(MvRandom *random, float *bars, int count)
 		float		beat = 0.55f + 0.45f * (float) mv_random_unit(random);
 		float		ends = fminf(1, fminf(at, 1 - at) * 14 + 0.15f);
 
-		bars[i] = fminf(1, fmaxf(0.04f, part * phrase * beat * ends * 1.35f));
+		bars[i] = fmaxf(0.04f, part * phrase * beat * ends);
+		highest = fmaxf(highest, bars[i]);
 	}
+	for (int i = 0; i < count; i++)
+		bars[i] /= highest;
 }
 
 static void
@@ -82,7 +87,7 @@ draw_bars(MvCover *cover, const float *bars, int count, double x, double y, doub
 			cairo_fill(cr);
 			continue;
 		}
-		cairo_set_line_width(cr, pitch * 0.58);
+		cairo_set_line_width(cr, pitch * 0.62);
 		cairo_move_to(cr, x + c * (inner - (both ? length * 0.42 : 0)), y + s * (inner - (both ? length * 0.42 : 0)));
 		cairo_line_to(cr, x + c * (inner + length), y + s * (inner + length));
 		cairo_stroke(cr);
@@ -135,7 +140,7 @@ mv_cover_ring(MvCover *cover)
 	MvRandom	random = mv_random_stream(cover->seed, "ring");
 	double		size = cover->size;
 	int			kind = mv_random_below(&random, 4);
-	int			count = kind == 3 ? MOST_BARS : kind == 2 ? 90 : 120 + 20 * mv_random_below(&random, 4);
+	int			count = kind == 3 ? MOST_BARS : kind == 2 ? 72 : 84 + 18 * mv_random_below(&random, 4);
 	float		bars[MOST_BARS];
 	MvBox		box;
 	double		floor = size * 0.92,
@@ -154,19 +159,19 @@ mv_cover_ring(MvCover *cover)
 	/* In the room above the text; or large, and over the corner */
 	if (centred)
 	{
-		outer = Min(floor - size * 0.07, size * 0.84) / 2;
+		outer = fmin(floor - size * 0.055, size * 0.86) / 2;
 		x = size / 2;
-		y = size * 0.07 + (floor - size * 0.07) / 2;
+		y = size * 0.055 + (floor - size * 0.055) / 2;
 	}
 	else
 	{
-		outer = Max(floor * 0.62, size * 0.34);
-		x = size * 0.93 - outer * 0.68;
-		y = floor - outer - size * 0.015;
+		outer = fmax(floor * 0.86, size * 0.42);
+		x = size * 0.66;
+		y = floor - outer;
 	}
 	mv_canvas_ground(cover, 0.7f);
 	if (kind == 3)
-		draw_lines(cover, bars, count, x, y, outer * 0.66, outer * 0.36);
+		draw_lines(cover, bars, count, x, y, outer * 0.64, outer * 0.36);
 	else
-		draw_bars(cover, bars, count, x, y, outer * (kind == 1 ? 0.62 : 0.5), outer * (kind == 1 ? 0.38 : 0.5), kind == 1, kind == 2);
+		draw_bars(cover, bars, count, x, y, outer * (kind == 1 ? 0.66 : 0.52), outer * (kind == 1 ? 0.34 : 0.48), kind == 1, kind == 2);
 }

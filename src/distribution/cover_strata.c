@@ -52,6 +52,26 @@ ridge(MvCover *cover, double base, double height, double frequency, uint32 seed,
 	cairo_fill(cr);
 }
 
+/* The ink whose hue is farthest from, or nearest to, another's */
+static int
+other_ink(const MvPalette *palette, int ink, bool farthest)
+{
+	int			found = -1;
+	float		best = 0;
+
+	for (int i = 0; i < MV_COVER_INKS; i++)
+	{
+		float		turn = fabsf(remainderf(palette->ink[i].h - palette->ink[ink].h, 360));
+
+		if (i != ink && (found < 0 || (farthest ? turn > best : turn < best)))
+		{
+			found = i;
+			best = turn;
+		}
+	}
+	return found;
+}
+
 void
 mv_cover_strata(MvCover *cover)
 {
@@ -61,45 +81,52 @@ mv_cover_strata(MvCover *cover)
 	bool		sharp = mv_random_below(&random, 5) < 2;
 	bool		sun = mv_random_below(&random, 4) > 0;
 	double		frequency = sharp ? mv_random_range(&random, 1.4, 2.4) : mv_random_range(&random, 0.8, 1.8);
-	MvColor		horizon = mv_color_mix(palette->ground, palette->ink[0], 0.62f);
-	MvColor		near = palette->dark ? (MvColor) {palette->ground.l * 0.72f, palette->ground.c, palette->ground.h} : palette->ink[1];
-	MvField    *field = sky(cover, horizon);
+	int			body = mv_random_below(&random, MV_COVER_INKS);
+	int			glow = other_ink(palette, body, true);
+	MvColor		deep = palette->ink[body],
+				far = palette->ink[other_ink(palette, body, false)];
+	MvColor		horizon = mv_color_mix(palette->ground, palette->ink[glow], palette->dark ? 0.5f : 0.42f);
+	MvField    *field;
 	MvBox		box;
 	double		first = 0.46;
 
-	if (!palette->dark && near.l > 0.5f)
-		near.l = 0.42f;
+	/* the nearest ridge is the darkest, the farthest is nearly of the sky's colour */
+	deep.l = palette->dark ? palette->ground.l * 0.8f : 0.33f;
+	deep.c = fminf(deep.c, palette->dark ? 0.07f : 0.11f);
+	far.l = palette->dark ? fminf(far.l, 0.60f) : fminf(fmaxf(far.l, 0.70f), 0.80f);
+	far = mv_color_mix(far, horizon, 0.35f);
+	field = sky(cover, horizon);
 	/* the ridges begin under the title */
-	if (mv_cover_text_box(cover, 0, 0.09, &box))
-		first = fmin(fmax(box.y1 / cover->size, 0.44), 0.72);
+	if (mv_cover_text_box(cover, cover->placing == MV_PLACE_TOP ? -1 : 0, sharp ? 0.12 : 0.09, &box))
+		first = fmin(fmax(box.y1 / cover->size, mv_random_range(&random, 0.42, 0.6)), 0.78);
 	mv_canvas_field(cover, field, NULL);
 	mv_field_free(field);
 	if (sun)
 	{
-		double		radius = mv_random_range(&random, 0.10, 0.17);
-		double		x = mv_random_range(&random, 0.52, 0.8);
-		MvColor		upper = palette->ink[2],
-					lower = palette->ink[3];
+		double		radius = mv_random_range(&random, 0.08, 0.2);
+		double		x = mv_random_range(&random, 0.3, 0.8);
+		MvColor		upper = palette->ink[glow],
+					lower = upper;
+
+		double		lift = mv_random_range(&random, -0.1, 0.55);
 		MvField    *disc = mv_field_create(33);
 
-		if (upper.l < lower.l)
-		{
-			upper = palette->ink[3];
-			lower = palette->ink[2];
-		}
+		/* brighter than the sky behind it, whatever that is */
+		upper.l = fminf(0.96f, fmaxf(upper.l, horizon.l + 0.16f));
+		lower = mv_color_mix(upper, horizon, 0.45f);
 		for (int i = 0; i < 33 * 33; i++)
 			disc->node[i] = mv_color_rgb(mv_color_mix(upper, lower, i / 33 / 32.0f * 0.8f));
-		mv_canvas_disc(cover, disc, x * cover->size, (first + radius * 0.35) * cover->size, radius * cover->size);
+		mv_canvas_disc(cover, disc, x * cover->size, (first + radius * lift) * cover->size, radius * cover->size);
 		mv_field_free(disc);
 	}
 	for (int i = 0; i < layers; i++)
 	{
 		double		depth = (i + 1.0) / layers;
 		double		base = first + 0.05 + (0.97 - first) * pow((double) i / layers, 1.1);
-		MvColor		color = mv_color_mix(mv_color_mix(horizon, palette->ink[i % 2 ? 3 : 1], 0.55f), near, powf(depth, 1.25f));
+		MvColor		color = mv_color_mix(far, deep, (float) i / (layers - 1));
 
 		CHECK_FOR_INTERRUPTS();
 		ridge(cover, base, 0.05 + 0.075 * (sharp ? 1.3 : 1) * (1 - 0.3 * depth), frequency * (1 + 0.5 * depth), (uint32) mv_random_next(&random) % 10000,
-			  color, mv_color_mix(color, horizon, 0.30f * (1 - depth)), sharp && i < layers - 1);
+			  color, mv_color_mix(color, far, 0.45f * (1 - depth)), sharp && i < layers - 1);
 	}
 }

@@ -114,6 +114,7 @@ set_size(MvCover *cover, int which, const Scripts *scripts, double size)
 	pango_attr_list_insert(attributes, pango_attr_language_new(pango_language_from_string(scripts->language)));
 	if (scripts->simple)
 		pango_attr_list_insert(attributes, pango_attr_letter_spacing_new((which == TITLE ? -0.018 : 0.004) * size * cover->size * PANGO_SCALE));
+	pango_attr_list_insert(attributes, pango_attr_insert_hyphens_new(FALSE));
 	pango_layout_set_attributes(layout, attributes);
 	pango_attr_list_unref(attributes);
 	pango_layout_set_line_spacing(layout, scripts->simple ? (cover->face == MV_FACE_SERIF && which == TITLE ? 0.78 : 0.86) : scripts->tall ? 1.0 : 0.88);
@@ -211,6 +212,11 @@ fit_one(MvCover *cover, int which, double height)
 
 		if (found > size * 1.12 || lines == most)
 			size = Max(found, size);
+	}
+	if (size == 0)
+	{
+		/* one long word may be smaller before it is broken */
+		size = largest_size(cover, which, &scripts, smallest * 0.72, largest, height, which == TITLE ? 2 : 1);
 	}
 	if (size == 0)
 	{
@@ -370,7 +376,7 @@ mv_cover_fit(MvCover *cover)
 				if (is_blank(text))
 					g_clear_object(&cover->layout[which]);
 				else if (which == TITLE)
-					title_size = fit_one(cover, which, 0.44);
+					title_size = fit_one(cover, which, cover->family == MV_FAMILY_RING ? 0.27 : 0.42);
 				else
 					fit_one(cover, which, 0.11);
 			}
@@ -394,20 +400,21 @@ mv_cover_fit(MvCover *cover)
 void
 mv_cover_write(MvCover *cover)
 {
-	MvColor		color = mv_cover_ensure_contrast(cover);
+	MvColor		colors[2];
 	double		margin = MV_COVER_MARGIN * cover->size;
 	sigset_t	saved;
 
+	mv_cover_ensure_contrast(cover, colors);
 	if (cover->bare)
 		return;
 	cairo_save(cover->cr);
 	cairo_rectangle(cover->cr, ceil(margin), ceil(margin), floor(cover->size - margin) - ceil(margin), floor(cover->size - margin) - ceil(margin));
 	cairo_clip(cover->cr);
-	mv_cairo_color(cover->cr, color, 1);
 	mv_cover_enter_pango(&saved);
 	for (int which = TITLE; which <= ARTIST; which++)
 		if (cover->layout[which])
 		{
+			mv_cairo_color(cover->cr, colors[which], 1);
 			cairo_move_to(cover->cr, cover->origin[which][0], cover->origin[which][1]);
 			pango_cairo_show_layout(cover->cr, cover->layout[which]);
 		}
