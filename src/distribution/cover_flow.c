@@ -147,6 +147,8 @@ mv_cover_flow(MvCover *cover)
 	int			tries = kind == 2 ? 9000 : 4500;
 	bool		round = mv_random_below(&random, 3) > 0;
 	bool		by_place = mv_random_below(&random, 2);
+	/* all inks, or two of them */
+	int			inks = mv_random_below(&random, 3) ? MV_COVER_INKS : 2;
 	uint32		color_seed = (uint32) mv_random_next(&random);
 	float		points[2 * MAX_STEPS + 1][2];
 
@@ -156,7 +158,7 @@ mv_cover_flow(MvCover *cover)
 	flow->lean = mv_random_range(&random, 0, 2 * M_PI);
 	flow->edge = 0.06f;
 	mv_canvas_ground(cover, 0.5f);
-	keep_text_free(cover, flow, mv_random_below(&random, 3) > 0 && cover->placing != MV_PLACE_SPLIT);
+	keep_text_free(cover, flow, mv_random_below(&random, 4) > 0);
 	for (int i = 0; i < tries; i++)
 	{
 		float		x = mv_random_range(&random, -0.03, 1.03),
@@ -190,7 +192,7 @@ mv_cover_flow(MvCover *cover)
 		t = by_place ? 0.5f + 0.9f * mv_noise(points[count / 2][0] * 1.1f, points[count / 2][1] * 1.1f, color_seed) + 0.28f * (chance - 0.5f) : chance;
 		/* whole inks, with few mixed ones between: a print, not a rainbow */
 		stroke(cover, points, count, width,
-			   by_place && kind == 2 ? mv_color_of_inks(&cover->palette, t) : cover->palette.ink[Min(MV_COVER_INKS - 1, (int) (fminf(fmaxf(t, 0), 0.999f) * MV_COVER_INKS))],
+			   by_place && kind == 2 ? mv_color_of_inks(&cover->palette, t) : cover->palette.ink[(int) (fminf(fmaxf(t, 0), 0.999f) * inks)],
 			   round);
 	}
 	pfree(flow);

@@ -137,11 +137,11 @@ curtains(const MvCover *cover, MvRandom *random)
 			for (int k = 0; k < MV_COVER_INKS; k++)
 			{
 				float		s = x + lean * (y - 0.5f);
-				float		foot = 0.46f + 0.14f * k + 0.30f * mv_noise(s * 1.3f + k * 7, k * 3.1f, seed);
+				float		foot = 0.48f + 0.13f * k + 0.30f * mv_noise(s * 1.3f + k * 7, k * 3.1f, seed);
 				float		height = foot - y;
-				float		light = height < 0 ? expf(-height * height * 260) : expf(-height * (2.6f + 0.8f * k));
+				float		light = height < 0 ? expf(-height * height * 260) : expf(-height * (4.2f + 1.2f * k));
 
-				light *= 0.55f + 0.45f * mv_noise(s * 5.5f + k * 11, y * 0.5f, seed + 9);
+				light *= 0.34f + 0.32f * mv_noise(s * 5.5f + k * 11, y * 0.5f, seed + 9);
 				r += light * inks[k][0];
 				g += light * inks[k][1];
 				b += light * inks[k][2];

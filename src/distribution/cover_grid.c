@@ -93,6 +93,18 @@ draw_tile(cairo_t *cr, int kind, MvColor front, MvColor third)
 	}
 }
 
+/* The colour that differs most from another in lightness */
+static int
+farthest(const MvColor *colors, int from)
+{
+	int			found = 0;
+
+	for (int i = 1; i <= MV_COVER_INKS; i++)
+		if (fabsf(colors[i].l - colors[from].l) > fabsf(colors[found].l - colors[from].l))
+			found = i;
+	return found;
+}
+
 void
 mv_cover_grid(MvCover *cover)
 {
@@ -118,6 +130,12 @@ mv_cover_grid(MvCover *cover)
 	for (int i = 0; i < MV_COVER_INKS; i++)
 		colors[i] = palette->ink[i];
 	colors[MV_COVER_INKS] = palette->ground;
+	/* now and then a print of two inks */
+	if (mv_random_below(&random, 3) == 0)
+	{
+		colors[2] = palette->ink[0];
+		colors[3] = palette->ground;
+	}
 
 	/* The panel ends where whole tiles begin */
 	if (mv_cover_text_box(cover, -1, 0.06, &box))
@@ -153,7 +171,7 @@ mv_cover_grid(MvCover *cover)
 				third = back;
 			/* neighbours in lightness would melt together */
 			if (fabsf(colors[front].l - colors[back].l) < 0.1f && fabsf(colors[front].c - colors[back].c) < 0.08f)
-				front = MV_COVER_INKS == back ? 0 : MV_COVER_INKS;
+				front = farthest(colors, back);
 			for (int copy = 0; copy < (mirrored ? 2 : 1); copy++)
 			{
 				int			place = copy ? columns - 1 - column : column;

@@ -9,16 +9,16 @@
 #include "distribution/cover.h"
 
 static MvField *
-sky(const MvCover *cover, MvColor horizon)
+sky(const MvCover *cover, MvColor horizon, double first)
 {
 	MvField    *field = mv_field_create(65);
 
 	for (int j = 0; j < field->side; j++)
 		for (int i = 0; i < field->side; i++)
 		{
-			float		t = fminf(1, 1.5f * j / (field->side - 1.0f));
+			float		t = fminf(1, j / (field->side - 1.0f) / first);
 
-			field->node[j * field->side + i] = mv_color_rgb(mv_color_mix(cover->palette.ground, horizon, t * t * (3 - 2 * t)));
+			field->node[j * field->side + i] = mv_color_rgb(mv_color_mix(cover->palette.ground, horizon, t * t * t));
 		}
 	return field;
 }
@@ -52,23 +52,39 @@ ridge(MvCover *cover, double base, double height, double frequency, uint32 seed,
 	cairo_fill(cr);
 }
 
-/* The ink whose hue is farthest from, or nearest to, another's */
+static float
+hue_distance(float a, float b)
+{
+	return fabsf(remainderf(a - b, 360));
+}
+
+/* What a sun would have: the ink next to yellow, if any is warm, or the lightest */
 static int
-other_ink(const MvPalette *palette, int ink, bool farthest)
+warmest(const MvPalette *palette)
+{
+	int			found = 0;
+
+	for (int i = 1; i < MV_COVER_INKS; i++)
+		if (hue_distance(palette->ink[i].h, 65) + (palette->ink[i].c < 0.05f ? 180 : 0) <
+			hue_distance(palette->ink[found].h, 65) + (palette->ink[found].c < 0.05f ? 180 : 0))
+			found = i;
+	if (hue_distance(palette->ink[found].h, 65) > 75)
+		for (int i = 0; i < MV_COVER_INKS; i++)
+			if (palette->ink[i].l > palette->ink[found].l)
+				found = i;
+	return found;
+}
+
+/* The ink whose hue is nearest to another's, a third left aside */
+static int
+nearest_hue(const MvPalette *palette, int ink, int aside)
 {
 	int			found = -1;
-	float		best = 0;
 
 	for (int i = 0; i < MV_COVER_INKS; i++)
-	{
-		float		turn = fabsf(remainderf(palette->ink[i].h - palette->ink[ink].h, 360));
-
-		if (i != ink && (found < 0 || (farthest ? turn > best : turn < best)))
-		{
+		if (i != ink && i != aside &&
+			(found < 0 || hue_distance(palette->ink[i].h, palette->ink[ink].h) < hue_distance(palette->ink[found].h, palette->ink[ink].h)))
 			found = i;
-			best = turn;
-		}
-	}
 	return found;
 }
 
@@ -81,24 +97,35 @@ mv_cover_strata(MvCover *cover)
 	bool		sharp = mv_random_below(&random, 5) < 2;
 	bool		sun = mv_random_below(&random, 4) > 0;
 	double		frequency = sharp ? mv_random_range(&random, 1.4, 2.4) : mv_random_range(&random, 0.8, 1.8);
-	int			body = mv_random_below(&random, MV_COVER_INKS);
-	int			glow = other_ink(palette, body, true);
+	int			glow = warmest(palette);
+	int			body = (glow + 1 + mv_random_below(&random, MV_COVER_INKS - 1)) % MV_COVER_INKS;
 	MvColor		deep = palette->ink[body],
-				far = palette->ink[other_ink(palette, body, false)];
-	MvColor		horizon = mv_color_mix(palette->ground, palette->ink[glow], palette->dark ? 0.5f : 0.42f);
+				far = palette->ink[nearest_hue(palette, body, glow)];
+	bool		vivid = palette->ground.c > 0.1f;
+	MvColor		horizon = {palette->dark ? 0.44f : 0.87f, palette->ink[glow].c * (palette->dark ? 0.75f : 0.5f), palette->ink[glow].h};
 	MvField    *field;
 	MvBox		box;
 	double		first = 0.46;
 
-	/* the nearest ridge is the darkest, the farthest is nearly of the sky's colour */
-	deep.l = palette->dark ? palette->ground.l * 0.8f : 0.33f;
-	deep.c = fminf(deep.c, palette->dark ? 0.07f : 0.11f);
-	far.l = palette->dark ? fminf(far.l, 0.60f) : fminf(fmaxf(far.l, 0.70f), 0.80f);
-	far = mv_color_mix(far, horizon, 0.35f);
-	field = sky(cover, horizon);
+	/* a coloured sky has ridges of its own hue: others would turn to mud */
+	if (vivid)
+	{
+		horizon = (MvColor) {palette->ground.l + 0.12f, palette->ground.c * 0.9f, palette->ground.h + 14};
+		far = (MvColor) {palette->ground.l - 0.06f, palette->ground.c, palette->ground.h - 8};
+		deep = (MvColor) {0.26f, fminf(palette->ground.c, 0.12f), palette->ground.h - 32};
+	}
+	else
+	{
+		/* the nearest ridge is the darkest, the farthest is nearly of the sky's colour */
+		deep.l = palette->dark ? palette->ground.l * 0.8f : 0.34f;
+		deep.c = fminf(deep.c, palette->dark ? 0.07f : 0.12f);
+		far.l = palette->dark ? fminf(far.l, 0.56f) : fminf(fmaxf(far.l, 0.68f), 0.78f);
+		far = mv_color_mix(far, horizon, 0.2f);
+	}
 	/* the ridges begin under the title */
-	if (mv_cover_text_box(cover, cover->placing == MV_PLACE_TOP ? -1 : 0, sharp ? 0.12 : 0.09, &box))
+	if (mv_cover_text_box(cover, cover->placing == MV_PLACE_TOP ? -1 : 0, sharp ? 0.13 : 0.1, &box))
 		first = fmin(fmax(box.y1 / cover->size, mv_random_range(&random, 0.42, 0.6)), 0.78);
+	field = sky(cover, horizon, first);
 	mv_canvas_field(cover, field, NULL);
 	mv_field_free(field);
 	if (sun)
@@ -113,6 +140,10 @@ mv_cover_strata(MvCover *cover)
 
 		/* brighter than the sky behind it, whatever that is */
 		upper.l = fminf(0.96f, fmaxf(upper.l, horizon.l + 0.16f));
+		if (vivid)
+			upper = (MvColor) {0.94f, 0.06f, 85};
+		else if (!palette->dark && upper.l > 0.85f)
+			upper = palette->ink[glow];	/* paper is as light: rather a coloured one */
 		lower = mv_color_mix(upper, horizon, 0.45f);
 		for (int i = 0; i < 33 * 33; i++)
 			disc->node[i] = mv_color_rgb(mv_color_mix(upper, lower, i / 33 / 32.0f * 0.8f));
