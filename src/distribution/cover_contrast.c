@@ -113,14 +113,22 @@ tone_down(MvCover *cover, int which, bool light_text, float factor)
 	}
 }
 
-/* What it would cost to write in light or in dark: the worst pixel and the mean one count */
+/*
+ * What it would cost to write in light or in dark: by how much the worst pixel
+ * and the picture as a whole would change to the eye, whose measure is about
+ * the cube root of light.
+ */
 static float
 cost_of(const Range *range, bool light_text, float bound)
 {
-	float		worst = light_text ? bound / fmaxf(range->high, 1e-4f) : (1 - bound) / fmaxf(1 - range->low, 1e-4f);
-	float		mean = light_text ? bound / fmaxf(range->mean, 1e-4f) : (1 - bound) / fmaxf(1 - range->mean, 1e-4f);
+	float		worst = light_text ? range->high : range->low;
+	float		factor = light_text ? bound / fmaxf(worst, 1e-4f) : (1 - bound) / fmaxf(1 - worst, 1e-4f);
+	float		mean;
 
-	return 1 - fminf(1, worst) + 0.8f * (1 - fminf(1, mean));
+	if (factor >= 1)
+		return 0;
+	mean = light_text ? range->mean * factor : 1 - (1 - range->mean) * factor;
+	return fabsf(cbrtf(worst) - cbrtf(bound)) + 2 * fabsf(cbrtf(range->mean) - cbrtf(mean));
 }
 
 /* A title and an artist that stand together have one ink; far apart each its own */
@@ -151,7 +159,7 @@ mv_cover_ensure_contrast(MvCover *cover, MvColor colors[2])
 	for (int which = 0; which < 2; which++)
 	{
 		const float *of = cost[split ? which : 0];
-		bool		light = of[1] < of[0] || (of[1] == of[0] && palette->dark);
+		bool		light = palette->dark ? of[1] * 0.7f <= of[0] : of[1] < of[0] * 0.7f;
 
 		colors[which] = light ? palette->text_light : palette->text_dark;
 		for (int attempt = 0; attempt < 4 && mv_cover_text_box(cover, which, ROOM, &box); attempt++)

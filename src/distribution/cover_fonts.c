@@ -102,8 +102,7 @@ configure(const char *directory)
 	snprintf(xml, sizeof(xml),
 			 "<?xml version=\"1.0\"?><!DOCTYPE fontconfig SYSTEM \"fonts.dtd\"><fontconfig>"
 			 "<dir>%s</dir><cachedir>/var/cache/fontconfig</cachedir><cachedir>%s</cachedir>"
-			 "<match target=\"font\"><edit name=\"hinting\" mode=\"assign\"><bool>false</bool></edit>"
-			 "<edit name=\"antialias\" mode=\"assign\"><bool>true</bool></edit></match>"
+			 "<match target=\"font\"><edit name=\"antialias\" mode=\"assign\"><bool>true</bool></edit></match>"
 			 "<alias binding=\"same\"><family>emoji</family><prefer><family>Noto Color Emoji</family></prefer></alias>"
 			 /* fonts of bitmaps, as those of emoji are, are scaled to the size that is asked for */
 			 "<match target=\"font\"><test name=\"outline\" compare=\"eq\"><bool>false</bool></test>"
@@ -173,7 +172,8 @@ mv_cover_fonts(const char **failure)
 	context = pango_font_map_create_context(font_map);
 	options = cairo_font_options_create();
 	cairo_font_options_set_antialias(options, CAIRO_ANTIALIAS_GRAY);
-	cairo_font_options_set_hint_style(options, CAIRO_HINT_STYLE_NONE);
+	/* without any, cairo leaves the bitmaps of emoji away */
+	cairo_font_options_set_hint_style(options, CAIRO_HINT_STYLE_SLIGHT);
 	cairo_font_options_set_hint_metrics(options, CAIRO_HINT_METRICS_OFF);
 	pango_cairo_context_set_font_options(context, options);
 	cairo_font_options_destroy(options);

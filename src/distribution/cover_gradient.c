@@ -56,6 +56,9 @@ scatter(const MvCover *cover, MvRandom *random, Spot spots[SPOTS], bool deep)
 		spots[i].y = 0.5f + radius * sinf(turn + i * 2.39996f);
 		spots[i].weight = mv_random_range(random, 0.7, 1.5);
 		spots[i].color = i < MV_COVER_INKS ? palette->ink[i] : palette->ground;
+		/* night in the middle of colours turns grey behind dark text */
+		if (!palette->dark && spots[i].color.l < 0.3f)
+			spots[i].color = (MvColor) {0.66f, 0.17f, spots[i].color.h};
 		if (i == 5)
 		{
 			spots[i].color = palette->ground2;
@@ -85,7 +88,9 @@ mesh(const MvCover *cover, MvRandom *random, bool deep)
 			float		u = x + bend * mv_noise(x * frequency, y * frequency, seed);
 			float		v = y + bend * mv_noise(x * frequency + 31, y * frequency, seed + 1);
 			Lab			sum = {0, 0, 0};
-			float		total = 0;
+			float		total = 0,
+						chroma = 0,
+						left;
 
 			u += 0.5f * bend * mv_noise(u * frequency * 1.7f, v * frequency * 1.7f, seed + 2);
 			v += 0.5f * bend * mv_noise(u * frequency * 1.7f, v * frequency * 1.7f + 53, seed + 3);
@@ -99,9 +104,13 @@ mesh(const MvCover *cover, MvRandom *random, bool deep)
 				sum.l += lab[k].l * weight;
 				sum.a += lab[k].a * weight;
 				sum.b += lab[k].b * weight;
+				chroma += hypotf(lab[k].a, lab[k].b) * weight;
 				total += weight;
 			}
-			field->node[j * SIDE + i] = rgb_of((Lab) {sum.l / total, sum.a / total, sum.b / total});
+			/* where hues meet that lie far apart there would be mud: half of the lost chroma is given back */
+			left = hypotf(sum.a, sum.b);
+			left = left > 1e-6f ? fminf(1 + 0.5f * (chroma / left - 1), 2.2f) : 1;
+			field->node[j * SIDE + i] = rgb_of((Lab) {sum.l / total, sum.a / total * left, sum.b / total * left});
 		}
 	return field;
 }

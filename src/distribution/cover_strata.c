@@ -135,6 +135,7 @@ mv_cover_strata(MvCover *cover)
 		MvColor		upper = palette->ink[glow],
 					lower = upper;
 
+		double		y;
 		double		lift = mv_random_range(&random, -0.1, 0.55);
 		MvField    *disc = mv_field_create(33);
 
@@ -147,7 +148,11 @@ mv_cover_strata(MvCover *cover)
 		lower = mv_color_mix(upper, horizon, 0.45f);
 		for (int i = 0; i < 33 * 33; i++)
 			disc->node[i] = mv_color_rgb(mv_color_mix(upper, lower, i / 33 / 32.0f * 0.8f));
-		mv_canvas_disc(cover, disc, x * cover->size, (first + radius * lift) * cover->size, radius * cover->size);
+		y = first + radius * lift;
+		/* never behind a word */
+		if (mv_cover_text_box(cover, cover->placing == MV_PLACE_TOP ? -1 : 0, 0.03, &box))
+			y = fmax(y, box.y1 / cover->size + radius);
+		mv_canvas_disc(cover, disc, x * cover->size, y * cover->size, radius * cover->size);
 		mv_field_free(disc);
 	}
 	for (int i = 0; i < layers; i++)
