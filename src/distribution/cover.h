@@ -208,7 +208,7 @@ extern void mv_cover_leave_pango(const sigset_t *saved);
 extern char *mv_font_directory;
 
 /* A context of Pango's for the fonts of the setting; NULL with a reason. Inside the two. */
-extern PangoContext *mv_cover_fonts(const char **failure);
+extern PangoContext *mv_cover_fonts(bool emoji, const char **failure);
 
 extern char *mv_cover_clean(const char *text, const char *what, int limit);
 extern void mv_cover_fit(MvCover *cover);

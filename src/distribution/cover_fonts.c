@@ -162,7 +162,7 @@ make_map(const char **failure)
 }
 
 PangoContext *
-mv_cover_fonts(const char **failure)
+mv_cover_fonts(bool emoji, const char **failure)
 {
 	PangoContext *context;
 	cairo_font_options_t *options;
@@ -172,8 +172,8 @@ mv_cover_fonts(const char **failure)
 	context = pango_font_map_create_context(font_map);
 	options = cairo_font_options_create();
 	cairo_font_options_set_antialias(options, CAIRO_ANTIALIAS_GRAY);
-	/* without any, cairo leaves the bitmaps of emoji away */
-	cairo_font_options_set_hint_style(options, CAIRO_HINT_STYLE_SLIGHT);
+	/* letters as they were drawn; but without any hinting cairo leaves the bitmaps of emoji away */
+	cairo_font_options_set_hint_style(options, emoji ? CAIRO_HINT_STYLE_SLIGHT : CAIRO_HINT_STYLE_NONE);
 	cairo_font_options_set_hint_metrics(options, CAIRO_HINT_METRICS_OFF);
 	pango_cairo_context_set_font_options(context, options);
 	cairo_font_options_destroy(options);

@@ -285,6 +285,19 @@ leave_out_missing(PangoLayout *layout, char *text, int *missing, gunichar *first
 }
 
 static bool
+has_emoji(const char *text)
+{
+	for (const char *p = text; *p; p = g_utf8_next_char(p))
+	{
+		gunichar	c = g_utf8_get_char(p);
+
+		if (c == 0xFE0F || c == 0x20E3 || (c >= 0x2300 && c < 0x2C00) || (c >= 0x1F000 && c < 0x20000))
+			return true;
+	}
+	return false;
+}
+
+static bool
 is_blank(const char *text)
 {
 	return text[strspn(text, " ")] == '\0';
@@ -363,7 +376,7 @@ mv_cover_fit(MvCover *cover)
 		return;
 	mv_cover_enter_pango(&saved);
 	{
-		PangoContext *context = mv_cover_fonts(&failure);
+		PangoContext *context = mv_cover_fonts(has_emoji(cover->title) || has_emoji(cover->artist), &failure);
 
 		if (context)
 		{
