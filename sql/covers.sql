@@ -85,4 +85,14 @@ select cover_art('Night Drive', 'Laser Palms', 'synthwave', 'a', 96) = file as s
 -- Who may
 create role regress_covers_user;
 select has_function_privilege('regress_covers_user', 'cover_art(text, text, text, text, int, float8[], text)', 'execute') as anybody;
+begin;
+select expose_to(null, 'regress_covers_user');
+set role regress_covers_user;
+savepoint s;
+select cover_art('x', 'y', 'pop', null, 64);
+rollback to s;
+select set_config('request.jwt.claims', '{"sub": "00000000-0000-4000-8000-0000000000c0"}', true) is not null as a_user;
+select length(cover_art('x', 'y', 'pop', null, 64)) > 1000 as drawn;
+select _cover_art_bare('x', 'y', 'pop', null, 64);
+rollback;
 drop role regress_covers_user;

@@ -27,9 +27,12 @@ noise(void)
 		float	   *table = malloc(NOISE_SIZE * sizeof(float));
 
 		if (table == NULL)
+		{
 			ereport(ERROR,
 					(errcode(ERRCODE_OUT_OF_MEMORY),
 					 errmsg("out of memory")));
+			return NULL;		/* for who doesn't know ereport() */
+		}
 		for (int i = 0; i < NOISE_SIZE; i++)
 		{
 			double		sum = 0;
@@ -114,7 +117,8 @@ mixed(MvRgb a, MvRgb b, float t)
 
 /* x0 to x1 of a row; the colour is handed over undithered with its noise */
 static void
-stretch_row(MvCover *cover, const MvField *field, MvRgb *row, const float *columns, int y, int x0, int x1, double left, double top, double span)
+stretch_row(MvCover *cover, const MvField *field, MvRgb *row, const float *columns, int y, int x0, int x1,
+			double left, double top, double span)
 {
 	const float *table = noise();
 	uint32	   *out = cover->pixels + (Size) y * cover->size;
@@ -228,12 +232,12 @@ mv_canvas_grain(MvCover *cover)
 	int			cell = cell_size(cover);
 	/* a small cover isn't a large one seen from afar: its grain would be coarse */
 	float		strength = cover->grain * fminf(1, 0.4f + cover->size / 3000.0f);
-	int8		offset[NOISE_SIZE];
+	int			offset[NOISE_SIZE];
 
 	if (cover->grain <= 0)
 		return;
 	for (int i = 0; i < NOISE_SIZE; i++)
-		offset[i] = (int8) lrintf(table[i] * strength);
+		offset[i] = (int) lrintf(table[i] * strength);
 	cairo_surface_flush(cover->surface);
 	for (int y = 0; y < cover->size; y++)
 	{

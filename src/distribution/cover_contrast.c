@@ -58,7 +58,8 @@ measure(const MvCover *cover, const MvBox *box, Range *range)
 		CHECK_FOR_INTERRUPTS();
 		for (int x = x0; x < x1; x++)
 		{
-			float		l = 0.2126f * linear_of[row[x] >> 16 & 255] + 0.7152f * linear_of[row[x] >> 8 & 255] + 0.0722f * linear_of[row[x] & 255];
+			float		l = 0.2126f * linear_of[row[x] >> 16 & 255] + 0.7152f * linear_of[row[x] >> 8 & 255] +
+				0.0722f * linear_of[row[x] & 255];
 
 			range->low = fminf(range->low, l);
 			range->high = fmaxf(range->high, l);

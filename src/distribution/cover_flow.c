@@ -85,7 +85,7 @@ keep_text_free(const MvCover *cover, Flow *flow, bool bank)
 				double		x = (i + 0.5) / MAP * cover->size,
 							y = (j + 0.5) / MAP * cover->size;
 				double		shore = bank ? cover->size * (0.022 + 0.03 * mv_noise(i * 3.2f / MAP, which * 9.5f, flow->seed + 5)) : 0;
-				bool		on_top = (box.y0 + box.y1) / 2 < cover->size / 2;
+				bool		on_top = box.y0 + box.y1 < cover->size;
 
 				if (bank && (on_top ? y < box.y1 + shore : y > box.y0 - shore))
 					flow->taken[j][i] = 1;
@@ -189,7 +189,9 @@ mv_cover_flow(MvCover *cover)
 			continue;
 		for (int k = 0; k < count; k++)
 			take(flow, points[k][0], points[k][1], width / 2);
-		t = by_place ? 0.5f + 0.9f * mv_noise(points[count / 2][0] * 1.1f, points[count / 2][1] * 1.1f, color_seed) + 0.28f * (chance - 0.5f) : chance;
+		t = chance;
+		if (by_place)
+			t = 0.5f + 0.9f * mv_noise(points[count / 2][0] * 1.1f, points[count / 2][1] * 1.1f, color_seed) + 0.28f * (chance - 0.5f);
 		/* whole inks, with few mixed ones between: a print, not a rainbow */
 		stroke(cover, points, count, width,
 			   by_place && kind == 2 ? mv_color_of_inks(&cover->palette, t) : cover->palette.ink[(int) (fminf(fmaxf(t, 0), 0.999f) * inks)],

@@ -115,6 +115,13 @@ mesh(const MvCover *cover, MvRandom *random, bool deep)
 	return field;
 }
 
+/* Light adds up, and saturates like film */
+static float
+film(float light)
+{
+	return mv_encoded(1 - expf(-1.15f * light));
+}
+
 /* Curtains: light that hangs from noise and fades upwards */
 static MvField *
 curtains(const MvCover *cover, MvRandom *random)
@@ -155,8 +162,7 @@ curtains(const MvCover *cover, MvRandom *random)
 				g += light * inks[k][1];
 				b += light * inks[k][2];
 			}
-			/* light adds up, and saturates like film */
-			field->node[j * SIDE + i] = (MvRgb) {mv_encoded(1 - expf(-1.15f * r)), mv_encoded(1 - expf(-1.15f * g)), mv_encoded(1 - expf(-1.15f * b))};
+			field->node[j * SIDE + i] = (MvRgb) {film(r), film(g), film(b)};
 		}
 	return field;
 }

@@ -72,8 +72,10 @@ draw_tile(cairo_t *cr, int kind, MvColor front, MvColor third)
 		case DOTS:
 			for (int i = 0; i < 9; i++)
 			{
+				int			row = i / 3;
+
 				cairo_new_sub_path(cr);
-				cairo_arc(cr, (i % 3 + 0.5) / 3, (i / 3 + 0.5) / 3, 0.1, 0, 2 * M_PI);
+				cairo_arc(cr, (i % 3 + 0.5) / 3, (row + 0.5) / 3, 0.1, 0, 2 * M_PI);
 			}
 			cairo_fill(cr);
 			break;

@@ -78,7 +78,10 @@ blend(uint32 *pixel, MvRgb ink, float share)
 				g = *pixel >> 8 & 255,
 				b = *pixel & 255;
 
-	*pixel = (uint32) (r + (ink.r - r) * share + 0.5f) << 16 | (uint32) (g + (ink.g - g) * share + 0.5f) << 8 | (uint32) (b + (ink.b - b) * share + 0.5f);
+	r = (int) (r + (ink.r - r) * share + 0.5f);
+	g = (int) (g + (ink.g - g) * share + 0.5f);
+	b = (int) (b + (ink.b - b) * share + 0.5f);
+	*pixel = (uint32) r << 16 | (uint32) g << 8 | (uint32) b;
 }
 
 /* A dot belongs to the cell of the turned grid in which a pixel lies */
@@ -125,6 +128,13 @@ print(MvCover *cover, const Screen *screen)
 	}
 }
 
+/* How much an ink stands out from the ground */
+static float
+strength(const MvPalette *palette, int ink)
+{
+	return fabsf(palette->ink[ink].l - palette->ground.l) + palette->ink[ink].c;
+}
+
 void
 mv_cover_halftone(MvCover *cover)
 {
@@ -149,7 +159,7 @@ mv_cover_halftone(MvCover *cover)
 
 	/* the ink that stands out most from the ground, and one that differs from it */
 	for (int i = 1; i < MV_COVER_INKS; i++)
-		if (fabsf(palette->ink[i].l - palette->ground.l) + palette->ink[i].c > fabsf(palette->ink[strongest].l - palette->ground.l) + palette->ink[strongest].c)
+		if (strength(palette, i) > strength(palette, strongest))
 			strongest = i;
 	other = (strongest + 1 + mv_random_below(&random, MV_COVER_INKS - 1)) % MV_COVER_INKS;
 
@@ -160,7 +170,7 @@ mv_cover_halftone(MvCover *cover)
 		Screen		screen = {
 			.tone = make_tone(cover, layer == 0 ? (kind == 3 ? 2 : 3) : kind, chance, (uint32) mv_random_next(&random)),
 			.angle = layer == 0 ? angle + (float) (M_PI / 6) : angle,
-			.pitch = layer == 0 ? pitch * 1.0f : pitch,
+			.pitch = pitch,
 			.ink = mv_color_rgb(palette->ink[layer == 0 ? other : strongest]),
 			.lines = layer == 1 && lines
 		};

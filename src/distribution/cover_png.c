@@ -57,7 +57,8 @@ mv_cover_png(const MvCover *cover, StringInfo out)
 	png_bytep	row = palloc(cover->size * 3);
 
 	png_set_write_fn(png, out, append, flush);
-	png_set_IHDR(png, info, cover->size, cover->size, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+	png_set_IHDR(png, info, cover->size, cover->size, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+				 PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
 	png_set_sRGB_gAMA_and_cHRM(png, info, PNG_sRGB_INTENT_PERCEPTUAL);
 	png_set_pHYs(png, info, 11811, 11811, PNG_RESOLUTION_METER);
 	/* Grain has few long repetitions: more effort finds hardly any */

@@ -101,7 +101,7 @@ draw_lines(MvCover *cover, const float *bars, int count, double x, double y, dou
 	cairo_t    *cr = cover->cr;
 	int			lines = 22;
 	float		calm[MOST_BARS],
-				next[MOST_BARS];
+				next[MOST_BARS] = {0};
 
 	memcpy(calm, bars, count * sizeof(float));
 	cairo_set_line_join(cr, CAIRO_LINE_JOIN_ROUND);

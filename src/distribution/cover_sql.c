@@ -18,6 +18,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "core/caller.h"
 #include "distribution/cover.h"
 
 #define SMALLEST 64
@@ -125,12 +126,20 @@ is_jpeg(FunctionCallInfo fcinfo)
 {
 	char	   *format = PG_ARGISNULL(6) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(6));
 
-	if (format && strcmp(format, "jpeg") == 0)
-		return true;
-	if (format == NULL || strcmp(format, "png") != 0)
+	if (format == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("format must be \"png\" or \"jpeg\", not %s%.100s%s", format ? "\"" : "", format ? format : "null", format ? "\"" : "")));
+				 errmsg("format must not be null"),
+				 errhint("Leave it out for \"png\".")));
+	if (strcmp(format, "jpeg") == 0)
+		return true;
+	if (strcmp(format, "png") != 0)
+	{
+		format[pg_mbcliplen(format, strlen(format), 100)] = '\0';
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("format must be \"png\" or \"jpeg\", not \"%s\"", format)));
+	}
 	return false;
 }
 
@@ -176,6 +185,19 @@ make(MvCover *cover, bool jpeg)
 	return result;
 }
 
+/* A second of work and 36 MB are not for everybody who comes along */
+static void
+require_caller(void)
+{
+	pg_uuid_t	user_id;
+
+	if (!mv_caller_is_service() && !mv_caller(&user_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied to draw covers"),
+				 errhint("Call it as a user, or as a role that expose_to() made a service role.")));
+}
+
 /* cover_art(title, artist, style, seed, size, peaks, format) */
 Datum
 musicverse_cover_art(PG_FUNCTION_ARGS)
@@ -183,6 +205,7 @@ musicverse_cover_art(PG_FUNCTION_ARGS)
 	MvCover		cover = {0};
 	bool		jpeg = is_jpeg(fcinfo);
 
+	require_caller();
 	read_arguments(fcinfo, &cover);
 	PG_RETURN_BYTEA_P(make(&cover, jpeg));
 }

@@ -38,7 +38,8 @@ ridge(MvCover *cover, double base, double height, double frequency, uint32 seed,
 	for (int i = 0; i <= points; i++)
 	{
 		double		x = (double) i / points;
-		float		n = sharp ? 0.9f - 2 * fabsf(mv_noise_octaves(x * frequency, seed % 97, seed, 4)) : mv_noise_octaves(x * frequency, seed % 97 + 0.5f, seed, 2);
+		float		n = sharp ? 0.9f - 2 * fabsf(mv_noise_octaves(x * frequency, seed % 97, seed, 4)) :
+			mv_noise_octaves(x * frequency, seed % 97 + 0.5f, seed, 2);
 
 		cairo_line_to(cr, x * (size + 4) - 2, (base - height * n) * size);
 	}
@@ -133,7 +134,7 @@ mv_cover_strata(MvCover *cover)
 		double		radius = mv_random_range(&random, 0.08, 0.2);
 		double		x = mv_random_range(&random, 0.3, 0.8);
 		MvColor		upper = palette->ink[glow],
-					lower = upper;
+					lower;
 
 		double		y;
 		double		lift = mv_random_range(&random, -0.1, 0.55);
@@ -147,7 +148,11 @@ mv_cover_strata(MvCover *cover)
 			upper = palette->ink[glow];	/* paper is as light: rather a coloured one */
 		lower = mv_color_mix(upper, horizon, 0.45f);
 		for (int i = 0; i < 33 * 33; i++)
-			disc->node[i] = mv_color_rgb(mv_color_mix(upper, lower, i / 33 / 32.0f * 0.8f));
+		{
+			int			row = i / 33;
+
+			disc->node[i] = mv_color_rgb(mv_color_mix(upper, lower, row / 32.0f * 0.8f));
+		}
 		y = first + radius * lift;
 		/* never behind a word */
 		if (mv_cover_text_box(cover, cover->placing == MV_PLACE_TOP ? -1 : 0, 0.03, &box))
@@ -162,7 +167,7 @@ mv_cover_strata(MvCover *cover)
 		MvColor		color = mv_color_mix(far, deep, (float) i / (layers - 1));
 
 		CHECK_FOR_INTERRUPTS();
-		ridge(cover, base, 0.05 + 0.075 * (sharp ? 1.3 : 1) * (1 - 0.3 * depth), frequency * (1 + 0.5 * depth), (uint32) mv_random_next(&random) % 10000,
-			  color, mv_color_mix(color, far, 0.45f * (1 - depth)), sharp && i < layers - 1);
+		ridge(cover, base, 0.05 + 0.075 * (sharp ? 1.3 : 1) * (1 - 0.3 * depth), frequency * (1 + 0.5 * depth),
+			  (uint32) mv_random_next(&random) % 10000, color, mv_color_mix(color, far, 0.45f * (1 - depth)), sharp && i < layers - 1);
 	}
 }

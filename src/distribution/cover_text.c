@@ -82,7 +82,8 @@ describe(const MvCover *cover, int which, const Scripts *scripts)
 	PangoWeight weight = PANGO_WEIGHT_SEMIBOLD;
 
 	snprintf(families, sizeof(families), serif ? "Noto Serif Display,Noto Serif,Noto Serif CJK %s,Noto Sans CJK %s,DejaVu Serif,Noto Sans" :
-			 "Inter Display,Inter,Noto Sans,Noto Sans CJK %s,Noto Sans Arabic,Noto Sans Hebrew,Noto Sans Devanagari,Noto Sans Thai,DejaVu Sans", han, han);
+			 "Inter Display,Inter,Noto Sans,Noto Sans CJK %s,Noto Sans Arabic,Noto Sans Hebrew,Noto Sans Devanagari,Noto Sans Thai,DejaVu Sans",
+			 han, han);
 	if (which == TITLE)
 		switch (cover->face)
 		{
@@ -107,17 +108,20 @@ set_size(MvCover *cover, int which, const Scripts *scripts, double size)
 	PangoLayout *layout = cover->layout[which];
 	PangoFontDescription *font = pango_font_description_copy(pango_layout_get_font_description(layout));
 	PangoAttrList *attributes = pango_attr_list_new();
+	/* large letters stand nearer to each other, and so do large lines */
+	double		tracking = which == TITLE ? -0.018 : 0.004;
+	double		leading = scripts->tall ? 1.0 : !scripts->simple ? 0.88 : cover->face == MV_FACE_SERIF && which == TITLE ? 0.78 : 0.86;
 
 	pango_font_description_set_absolute_size(font, size * cover->size * PANGO_SCALE);
 	pango_layout_set_font_description(layout, font);
 	pango_font_description_free(font);
 	pango_attr_list_insert(attributes, pango_attr_language_new(pango_language_from_string(scripts->language)));
 	if (scripts->simple)
-		pango_attr_list_insert(attributes, pango_attr_letter_spacing_new((which == TITLE ? -0.018 : 0.004) * size * cover->size * PANGO_SCALE));
+		pango_attr_list_insert(attributes, pango_attr_letter_spacing_new((int) (tracking * size * cover->size * PANGO_SCALE)));
 	pango_attr_list_insert(attributes, pango_attr_insert_hyphens_new(FALSE));
 	pango_layout_set_attributes(layout, attributes);
 	pango_attr_list_unref(attributes);
-	pango_layout_set_line_spacing(layout, scripts->simple ? (cover->face == MV_FACE_SERIF && which == TITLE ? 0.78 : 0.86) : scripts->tall ? 1.0 : 0.88);
+	pango_layout_set_line_spacing(layout, leading);
 }
 
 static void
@@ -414,14 +418,14 @@ void
 mv_cover_write(MvCover *cover)
 {
 	MvColor		colors[2];
-	double		margin = MV_COVER_MARGIN * cover->size;
+	double		margin = ceil(MV_COVER_MARGIN * cover->size);
 	sigset_t	saved;
 
 	mv_cover_ensure_contrast(cover, colors);
 	if (cover->bare)
 		return;
 	cairo_save(cover->cr);
-	cairo_rectangle(cover->cr, ceil(margin), ceil(margin), floor(cover->size - margin) - ceil(margin), floor(cover->size - margin) - ceil(margin));
+	cairo_rectangle(cover->cr, margin, margin, cover->size - 2 * margin, cover->size - 2 * margin);
 	cairo_clip(cover->cr);
 	mv_cover_enter_pango(&saved);
 	for (int which = TITLE; which <= ARTIST; which++)
