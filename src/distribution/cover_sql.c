@@ -131,9 +131,9 @@ is_jpeg(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("format must not be null"),
 				 errhint("Leave it out for \"png\".")));
-	if (strcmp(format, "jpeg") == 0)
+	else if (strcmp(format, "jpeg") == 0)
 		return true;
-	if (strcmp(format, "png") != 0)
+	else if (strcmp(format, "png") != 0)
 	{
 		format[pg_mbcliplen(format, strlen(format), 100)] = '\0';
 		ereport(ERROR,

@@ -81,7 +81,8 @@ describe(const MvCover *cover, int which, const Scripts *scripts)
 	char		families[300];
 	PangoWeight weight = PANGO_WEIGHT_SEMIBOLD;
 
-	snprintf(families, sizeof(families), serif ? "Noto Serif Display,Noto Serif,Noto Serif CJK %s,Noto Sans CJK %s,DejaVu Serif,Noto Sans" :
+	snprintf(families, sizeof(families), serif ?
+			 "Noto Serif Display,Noto Serif,Noto Serif CJK %s,Noto Sans CJK %s,DejaVu Serif,Noto Sans" :
 			 "Inter Display,Inter,Noto Sans,Noto Sans CJK %s,Noto Sans Arabic,Noto Sans Hebrew,Noto Sans Devanagari,Noto Sans Thai,DejaVu Sans",
 			 han, han);
 	if (which == TITLE)

@@ -212,7 +212,8 @@ opendir my $dir, "/proc/$pid/task" or die;
 my @threads = grep { /^\d+$/ && $_ != $pid } readdir $dir;
 my $signals = 0;
 $signals |= 1 << $_ - 1 foreach 1, 2, 3, 10, 12, 14, 15;    # HUP INT QUIT USR1 USR2 ALRM TERM
-is(scalar(grep { (status($_) & $signals) != $signals } @threads), 0, scalar(@threads) . ' threads of Pango take no signal of the server');
+# (they end soon: mostly there are none left to be looked at)
+is(scalar(grep { (status($_) & $signals) != $signals } @threads), 0, 'no thread of Pango takes a signal of the server');
 is(status($pid) & $signals, 0, 'and the process takes its own again');
 
 # cancelled at any moment, and refused
