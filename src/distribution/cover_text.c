@@ -83,7 +83,8 @@ describe(const MvCover *cover, int which, const Scripts *scripts)
 
 	snprintf(families, sizeof(families), serif ?
 			 "Noto Serif Display,Noto Serif,Noto Serif CJK %s,Noto Sans CJK %s,DejaVu Serif,Noto Sans" :
-			 "Inter Display,Inter,Noto Sans,Noto Sans CJK %s,Noto Sans Arabic,Noto Sans Hebrew,Noto Sans Devanagari,Noto Sans Thai,DejaVu Sans",
+			 "Inter Display,Inter,Noto Sans,Noto Sans CJK %s,Noto Sans Arabic,Noto Sans Hebrew,Noto Sans Devanagari,"
+			 "Noto Sans Thai,DejaVu Sans",
 			 han, han);
 	if (which == TITLE)
 		switch (cover->face)
