@@ -97,7 +97,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
-              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,
+              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,cover_art,
               _caller_key_id,_check_delegation,_absent,_present}'
         when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,pre_request,handle_request,
               openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,

@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "distribution/covers.h"
 #include "distribution/distribution.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -33,6 +34,7 @@ PG_FUNCTION_INFO_V1(musicverse_batch_complete);
 void
 mv_distribution_init(void)
 {
+	mv_covers_init();
 	ern_schema_init();
 }
 
