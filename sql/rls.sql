@@ -166,7 +166,7 @@ $$;
 create temporary table functions as
 select p.oid, p.proname, (select count(*) from unnest((p.proargtypes::oid[])[0:p.pronargs - p.pronargdefaults - 1]) a where a = 'uuid'::regtype) as uuids
   from pg_proc p where p.pronamespace = 'musicverse'::regnamespace and p.prokind = 'f' and p.prorettype <> 'trigger'::regtype
-   and p.proname !~ '^_(api|openapi)_';
+   and p.proname !~ '^_(api|openapi)_|^_may_see$';
 grant select on functions to public;
 create function pg_temp.state() returns text language plpgsql as $$
 declare

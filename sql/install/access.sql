@@ -6,9 +6,8 @@
 -- functions. The leaves of the partitioned tables have row-level security and
 -- no policy: they are reached through their roots only.
 --
--- caller_is_service() and current_user_id() stand in a subquery, so that they
--- run once a query and not once a row; the one that is asked for second is not
--- run at all for a user's own row.
+-- _viewer() and caller_is_service() stand in a subquery, so that they run once a
+-- query and not once a row.
 
 create trigger a_ensure_account before insert on payments
     for each row execute function ensure_account('user_id');
@@ -46,7 +45,7 @@ begin
 
     foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
         execute format('create policy own_rows on %I for select
-            using (user_id = (select current_user_id()) or (select caller_is_service()))', name);
+            using (_may_see((select _viewer()), user_id))', name);
     end loop;
     foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
@@ -99,7 +98,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
               create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,cover_art,
               _caller_key_id,_check_delegation,_absent,_present}'
-        when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,pre_request,handle_request,
+        when 'anon' then '{current_user_id,caller_is_service,_viewer,_may_see,_now,usage_percentile,request_signature,pre_request,handle_request,
               openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,
               isrc_is_valid,normalize_isrc,gtin_is_valid,normalize_gtin,iswc_is_valid,normalize_iswc,isni_is_valid,normalize_isni,grid_is_valid,normalize_grid,dpid_is_valid,normalize_dpid,
               _require_isrc,_require_gtin,_require_iswc,_require_isni,_require_dpid}' end

@@ -54,6 +54,14 @@ create function caller_is_service() returns boolean
 language c stable parallel restricted as 'MODULE_PATHNAME', 'musicverse_caller_is_service';
 comment on function caller_is_service() is 'May the role that was set for this session act for all users?';
 
+create function _viewer() returns uuid
+language c stable parallel restricted as 'MODULE_PATHNAME', 'musicverse_viewer';
+comment on function _viewer() is 'For policies: the caller whose rows may be seen, an id of ones for a service role, NULL for nobody';
+
+create function _may_see(viewer uuid, user_id uuid) returns boolean
+language c immutable parallel safe as 'MODULE_PATHNAME', 'musicverse_may_see';
+comment on function _may_see(uuid, uuid) is 'For policies: may the viewer see a row of the user?';
+
 create function _require_user(user_id uuid) returns void
 language c stable as 'MODULE_PATHNAME', 'musicverse_require_user';
 comment on function _require_user(uuid) is 'Raises unless the caller may act for the user';

@@ -30,6 +30,11 @@ PG_FUNCTION_INFO_V1(musicverse_current_user_id);
 PG_FUNCTION_INFO_V1(musicverse_caller_key_id);
 PG_FUNCTION_INFO_V1(musicverse_caller_is_service);
 PG_FUNCTION_INFO_V1(musicverse_require_user);
+PG_FUNCTION_INFO_V1(musicverse_viewer);
+PG_FUNCTION_INFO_V1(musicverse_may_see);
+
+/* What a policy is told of a service: no user has this id, as who claims it is nobody */
+static const pg_uuid_t everybody = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
 static MvCallerState caller;
 
@@ -227,6 +232,37 @@ Datum
 musicverse_caller_is_service(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_BOOL(mv_caller_is_service());
+}
+
+/*
+ * _viewer(): whose rows the caller may see, asked once a query by the policies:
+ * its own, everybody's, or nobody's (NULL). One question instead of two, as
+ * each costs a query its part of a plan.
+ */
+Datum
+musicverse_viewer(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *viewer = palloc(sizeof(pg_uuid_t));
+
+	if (mv_caller_is_service())
+		*viewer = everybody;
+	else if (!mv_caller(viewer) || memcmp(viewer, &everybody, UUID_LEN) == 0)
+		PG_RETURN_NULL();
+	PG_RETURN_UUID_P(viewer);
+}
+
+/* _may_see(viewer uuid, user_id uuid) */
+Datum
+musicverse_may_see(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *viewer;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_BOOL(false);
+	viewer = PG_GETARG_UUID_P(0);
+	if (!PG_ARGISNULL(1) && memcmp(viewer, PG_GETARG_UUID_P(1), UUID_LEN) == 0)
+		PG_RETURN_BOOL(true);
+	PG_RETURN_BOOL(memcmp(viewer, &everybody, UUID_LEN) == 0);
 }
 
 void

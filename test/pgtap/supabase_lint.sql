@@ -59,7 +59,7 @@ create temp view auth_rls_initplan_0003 as
     select p.name as object
       from policies p
      where regexp_replace(p.expression, '\( *select +(musicverse\.|auth\.)?\w+\([^()]*\)( as \w+)?\)', '', 'gi')
-           ~* '\m(auth\.\w+|current_setting|current_user_id|caller_is_service)\(';
+           ~* '\m(auth\.\w+|current_setting|current_user_id|caller_is_service|_viewer)\(';
 -- A unique constraint that takes NULLs for equal tells rows apart as well: usage has such, as calls may be nobody's.
 -- event_log is only ever added to and read in its order, and nothing refers to it: a key would cost every commit.
 create temp view no_primary_key_0004 as
