@@ -254,11 +254,8 @@ mv_sftp_set_options(MvHandle *handle, MvSftp *sftp)
 void
 mv_sftp_cut(const MvTransfer *transfer)
 {
-	curl_socket_t fd = CURL_SOCKET_BAD;
-
-	if (mv_target_sftp(transfer->target) &&
-		curl_easy_getinfo(transfer->handle->easy, CURLINFO_ACTIVESOCKET, &fd) == CURLE_OK && fd != CURL_SOCKET_BAD)
-		shutdown(fd, SHUT_RDWR);
+	if (mv_target_sftp(transfer->target) && transfer->handle->socket >= 0)
+		shutdown(transfer->handle->socket, SHUT_RDWR);
 }
 
 /* ---- paths and commands ---- */

@@ -351,17 +351,17 @@ wake_sides(MvStream *stream, int64 now)
 		stream->source_paused = false;
 		curl_easy_pause(source->exchange.handle->easy, CURLPAUSE_CONT);
 	}
-	if (!stream->sink_paused || sink->exchange.handle == NULL)
-		return;
-	if (stream->sink_paused_at == 0)
+	if (stream->sink_paused && stream->sink_paused_at == 0)
 		stream->sink_paused_at = now;
-	if (available >= WAKE_BYTES || mv_pipe_is_drained(stream) ||
-		(available > 0 && (source->state == SOURCE_COMPLETE || now - stream->sink_paused_at > WAKE_US)))
+	if (stream->sink_paused && sink->exchange.handle && (available >= WAKE_BYTES || mv_pipe_is_drained(stream) ||
+		 (available > 0 && (source->state == SOURCE_COMPLETE || now - stream->sink_paused_at > WAKE_US))))
 	{
 		stream->sink_paused = false;
 		stream->sink_paused_at = 0;
 		curl_easy_pause(sink->exchange.handle->easy, CURLPAUSE_CONT);
 	}
+	if (sink->kind == MV_SINK_SFTP && sink->exchange.handle)
+		mv_sockets_mute(sink->exchange.handle->sockets, sink->exchange.handle->socket, stream->sink_paused);
 }
 
 /* The sink has answered: was it in order? */

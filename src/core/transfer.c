@@ -247,8 +247,7 @@ act(MvLoop *loop, curl_socket_t fd, int events)
 	int			running;
 	CURLMcode	code;
 
-	if (!dlist_is_empty(&loop->streams.active))
-		loop->sockets.acting_since = mv_monotonic_us();
+	loop->sockets.acting_since = mv_monotonic_us();
 	code = curl_multi_socket_action(loop->multi, fd, events, &running);
 
 	/* A socket that libcurl has forgotten meanwhile harms nothing. */

@@ -76,6 +76,7 @@ typedef struct MvHandle
 	bool		header_full;	/* a line didn't fit: later ones are dropped too */
 
 	/* What was dialled last, or refused. */
+	int			socket;			/* that it runs over, -1 = none yet */
 	bool		dialled;
 	struct sockaddr_storage address;
 	const char *refusal;
@@ -127,6 +128,7 @@ extern void mv_streams_drop(MvLoop *loop);
 extern bool mv_sockets_init(MvSockets *sockets);
 extern void mv_sockets_close(MvSockets *sockets);
 extern int	mv_sockets_event(MvSockets *sockets, const struct epoll_event *event);
+extern void mv_sockets_mute(MvSockets *sockets, int fd, bool muted);
 extern void mv_sockets_retire_all(MvSockets *sockets);
 extern void mv_sockets_log_failure(MvSockets *sockets);
 

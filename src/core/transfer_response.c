@@ -248,6 +248,8 @@ current_phase(const MvHandle *handle, const MvTiming *timing)
 		return "connecting";
 	if (timing->tls == 0 && mv_target_is_tls(handle->target))
 		return "in the TLS handshake";
+	if (timing->tls == 0 && mv_target_sftp(handle->target))
+		return "in the SSH handshake";
 	return timing->connect == 0 ? "connecting" : "waiting for response";
 }
 

@@ -446,6 +446,7 @@ mv_handle_take(MvSockets *sockets, MvTransfer *transfer)
 	handle->header_bytes = 0;
 	handle->header_room = 0;
 	handle->body_room = 0;
+	handle->socket = -1;
 	handle->dialled = false;
 	handle->refusal = NULL;
 	handle->address.ss_family = AF_UNSPEC;
