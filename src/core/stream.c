@@ -338,6 +338,14 @@ judge_speed(MvStream *stream, int64 now)
 	stream->window_moved = moved;
 }
 
+/* libcurl would turn in circles over an SFTP connection that is paused. */
+static void
+mute_paused(const MvTransfer *exchange, bool paused)
+{
+	if (exchange->handle && mv_target_sftp(exchange->target))
+		mv_sockets_mute(exchange->handle->sockets, exchange->handle->socket, paused);
+}
+
 /* Whoever can go on is woken. libcurl may call back at once, and pause again. */
 static void
 wake_sides(MvStream *stream, int64 now)
@@ -360,8 +368,8 @@ wake_sides(MvStream *stream, int64 now)
 		stream->sink_paused_at = 0;
 		curl_easy_pause(sink->exchange.handle->easy, CURLPAUSE_CONT);
 	}
-	if (sink->kind == MV_SINK_SFTP && sink->exchange.handle)
-		mv_sockets_mute(sink->exchange.handle->sockets, sink->exchange.handle->socket, stream->sink_paused);
+	mute_paused(&source->exchange, stream->source_paused);
+	mute_paused(&sink->exchange, stream->sink_paused);
 }
 
 /* The sink has answered: was it in order? */

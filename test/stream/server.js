@@ -63,12 +63,14 @@ async function source(request, response, q) {
 	response.writeHead(from > 0 ? 206 : 200, headers);
 	const start = Date.now();
 	let sent = 0;
+	let wake = () => {};
+	for (const event of ['drain', 'close']) response.on(event, () => wake());
 	for (let at = from; at < size && !response.destroyed;) {
 		let bytes = piece(at, size - at);
 		for (const limit of ['stop', 'reset', 'stall']) if (q[limit]) bytes = bytes.subarray(0, Math.max(q[limit] - sent, 0));
 		if (q.rate) bytes = bytes.subarray(0, Math.max(1, Math.floor(q.rate / 20)));
 		if (bytes.length === 0) break;
-		if (!response.write(bytes)) await new Promise((done) => { response.once('drain', done); response.once('close', done); });
+		if (!response.write(bytes)) await new Promise((done) => { wake = done; });
 		at += bytes.length;
 		sent += bytes.length;
 		const early = q.rate ? sent / q.rate * 1000 - (Date.now() - start) : 0;

@@ -90,9 +90,13 @@ foreach my $sink ($sftp->sink('big', temporary => $sftp->file('.big')), body())
 }
 is(-s $sftp->file('big'), 200 * $MB, 'and are there');
 unlink $sftp->file('big');
+is(run(from('size=9000000'), $sftp->sink('large'))->{failed}, 'none', 'without a temporary name too');
 
-foreach my $slow ([ 'a slow source', from('size=1500000&rate=1000000'), body() ], [ 'a slow source for SFTP', from('size=1500000&rate=1000000'), $sftp->sink('slow') ],
-	[ 'a slow sink', from('size=12000000'), body('rate=6000000') ])
+foreach my $slow (
+	[ 'a slow source',          from('size=800000&rate=1000000'), body() ],
+	[ 'a slow source for SFTP', from('size=800000&rate=1000000'), $sftp->sink('slow') ],
+	[ 'a slow sink',            from('size=9000000'),             body('rate=9000000') ],
+	[ 'a slow sink for SFTP',   $sftp->source('large'),           body('rate=9000000') ])
 {
 	my ($name, $source, $sink) = @$slow;
 	my $run = stream_run($node, { source => $source, sink => $sink });
@@ -186,6 +190,8 @@ sub broken
 	my ($name) = @_;
 	unlink $sftp->file($name), $sftp->file(".$name");
 	fails(run(from('size=9000000&stop=6000000'), $sftp->sink($name, temporary => $sftp->file(".$name"))), 'source', qr/middle/, "$name breaks off");
+	# what was under way is still written
+	wait_for(sub { !grep { kill 0, $_ } $sftp->sessions }, 10, 'its server to end');
 	return -s $sftp->file(".$name");
 }
 foreach my $how ([ 'reread', 'size=9000000' ], [ 'range', 'size=9000000&ranges=1' ], [ 'range', 'size=9000000&norange=1' ])
