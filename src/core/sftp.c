@@ -348,7 +348,7 @@ mv_sftp_command(struct curl_slist *list, MvSftpVerb verb, bool may_fail,
 	{
 		end = text + sprintf(text, "%s%s ", may_fail ? "*" : "", names[verb]);
 		end = quote(end, path);
-		if (verb == MV_SFTP_RENAME)
+		if (verb == MV_SFTP_RENAME && to)
 		{
 			*end++ = ' ';
 			quote(end, to);

@@ -157,7 +157,7 @@ prepare_upload(MvStream *stream, CURL *easy)
 
 	SET(CURLOPT_UPLOAD, 1L);
 	/* unknown to those who have yet to ask the source */
-	SET(CURLOPT_INFILESIZE_LARGE, stream->source[0].state == SOURCE_IDLE ? (curl_off_t) -1 : (curl_off_t) stream->source[0].expected);
+	SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t) (stream->source[0].state == SOURCE_IDLE ? -1 : stream->source[0].expected));
 	SET(CURLOPT_FTP_CREATE_MISSING_DIRS, (long) CURLFTP_CREATE_DIR);
 	SET(CURLOPT_RESUME_FROM_LARGE, sink->resume == MV_RESUME_NONE ? (curl_off_t) 0 : (curl_off_t) -1);
 	SET(CURLOPT_READFUNCTION, mv_pipe_give);
@@ -270,7 +270,11 @@ begin_sink(MvStream *stream)
 	MvTransfer *exchange = &sink->exchange;
 
 	for (int i = 1; i < stream->source_count; i++)
-		stream->source[i].expected = mv_source_in_memory(&stream->source[i]) ? (int64) stream->source[i].memory_len : stream->source[i].size;
+	{
+		MvStreamSource *source = &stream->source[i];
+
+		source->expected = mv_source_in_memory(source) ? (int64) source->memory_len : source->size;
+	}
 	for (int i = 0; sink->kind != MV_SINK_SFTP && i < stream->source_count; i++)
 		if (stream->source[i].expected < 0)
 		{
@@ -352,17 +356,20 @@ wake_sides(MvStream *stream, int64 now)
 {
 	MvStreamSource *source = &stream->source[stream->at];
 	MvStreamSink *sink = &stream->sink;
-	size_t		available = mv_pipe_available(stream);
+	size_t		available;
+	bool		enough;
 
 	if (stream->source_paused && stream->ring_size - stream->ring_used >= stream->ring_size / 2 && source->exchange.handle)
 	{
 		stream->source_paused = false;
 		curl_easy_pause(source->exchange.handle->easy, CURLPAUSE_CONT);
 	}
+	available = mv_pipe_available(stream);
 	if (stream->sink_paused && stream->sink_paused_at == 0)
 		stream->sink_paused_at = now;
-	if (stream->sink_paused && sink->exchange.handle && (available >= WAKE_BYTES || mv_pipe_is_drained(stream) ||
-		 (available > 0 && (source->state == SOURCE_COMPLETE || now - stream->sink_paused_at > WAKE_US))))
+	enough = available >= WAKE_BYTES || mv_pipe_is_drained(stream) ||
+		(available > 0 && (source->state == SOURCE_COMPLETE || now - stream->sink_paused_at > WAKE_US));
+	if (stream->sink_paused && sink->exchange.handle && enough)
 	{
 		stream->sink_paused = false;
 		stream->sink_paused_at = 0;
@@ -488,8 +495,10 @@ problem(const MvStream *stream)
 	{
 		const MvStreamSource *source = &stream->source[i];
 
-		if (source->start < 0 || (mv_source_in_memory(source) && (source->start != 0 || (source->memory == NULL && source->memory_len > 0))))
+		if (source->start < 0 || (mv_source_in_memory(source) && source->start != 0))
 			return "a source begins where it has nothing";
+		if (mv_source_in_memory(source) && source->memory == NULL && source->memory_len > 0)
+			return "a source has neither a target nor memory";
 		if (source->inspect && source->inspect_bytes > stream->ring_size / 2)
 			return "more bytes are to be inspected than half of the ring";
 		if (!mv_source_in_memory(source) && mv_target_sftp(source->target) && mv_sftp_path_problem(source->path))
