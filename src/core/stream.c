@@ -23,7 +23,7 @@
 
 #define SOURCE_BUFFER		(128 * 1024L)
 #define SINK_BUFFER			(256 * 1024L)
-#define SFTP_BUFFER			(512 * 1024L)
+#define SFTP_BUFFER			(1024 * 1024L)
 #define SOURCE_ERROR_BODY	4096
 
 /* A sink that was paused goes on with so many bytes, or with any after so long */

@@ -23,7 +23,7 @@
 
 #define MV_STREAM_SOURCES	2
 #define MV_STREAM_PARTS		16
-#define MV_STREAM_RING		(512 * 1024)
+#define MV_STREAM_RING		(1024 * 1024)
 
 typedef struct MvStream MvStream;
 

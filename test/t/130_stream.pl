@@ -165,6 +165,15 @@ fails(run(from('size=1000'), { %{ $stranger->sink('x') }, host_keys => $before }
 is(run(from('size=1000'), { %{ $stranger->sink('x') }, host_keys => "$before, $stranger->{fingerprint}" })->{failed}, 'none', 'until it is pinned too');
 fails(run(from('size=1000'), $sftp->sink('many2/x')), 'sink', qr/./, 'a directory that cannot be made');
 
+# one after the other in one loop, which keeps connections
+my $served = $sftp->sessions;
+my @runs = map { from_json($_)->{jobs}[0] } split /\n/, sql($node, join ';', map { 'select stream_run(' . lit([$_]) . ')' }
+	{ source => from('size=1000'), sink => $sftp->sink('kept', temporary => $sftp->file('.kept')) },
+	{ source => from('size=1000'), sink => { %{ $sftp->sink('stranger') }, host_keys => $before } });
+is($runs[0]{failed}, 'none', 'a connection is kept');
+is($sftp->sessions - $served, 1, 'by which a file is renamed too');
+fails($runs[1], 'sink', qr/none of those pinned/, 'but not used by who has pinned another key');
+
 foreach my $signal ('KILL', 'STOP')
 {
 	my $session = session($node);
