@@ -2,7 +2,7 @@
 Streams: what a transfer loop carries from a source to a sink, against the
 programs that people would use: sftp puts a file to the same server, curl pipes
 into curl. All on loopback, so it is processor that is measured, and the pipe
-has more than one of them.
+of two curls has more than one of them. They compute no digests.
 """
 import getpass
 import json
@@ -123,13 +123,15 @@ class Stream(Theme):
         sink = f"http://127.0.0.1:{self.port}/sink"
         figures = self.in_turn("to HTTP", {
             "ours": lambda: self.stream({"kind": "body", "url": sink}),
-            "curl": lambda: self.command(["bash", "-c", f"curl -sN '{self.source()}' | tee >(sha256sum >/dev/null) | curl -s -X PUT -H Expect: -T - {sink}"]),
+            "curl": lambda: self.command(["sh", "-c", f"curl -sN '{self.source()}' | curl -s -X PUT -H Expect: -T - {sink}"]),
         }, rate)
         ratio = self.ratio(figures["ours"], figures["curl"])
-        self.report("HTTP source to HTTP, SHA-256 on the way", "0.7", f"{ratio:.2f}", ratio >= 0.7, f"{rate(max(figures['ours']))} (curl, sha256sum and curl in a pipe {rate(max(figures['curl']))})")
+        self.report("HTTP source to HTTP, SHA-256 on the way", "0.7", f"{ratio:.2f}", ratio >= 0.7, f"{rate(max(figures['ours']))} (curl | curl {rate(max(figures['curl']))})")
 
     def memory(self):
         n, self.n = self.n, 2_000_000_000
+        self.sql.close()
+        self.sql = Session(self.server)     # a process that has streamed nothing yet
         self.stream({"kind": "body", "url": f"http://127.0.0.1:{self.port}/sink"})
         self.n = n
         grown = self.cost["growth_kb"] / 1024

@@ -138,7 +138,8 @@ mv_sockets_callback(CURL *easy, curl_socket_t fd, int what, void *data, void *un
 	{
 		MvHandle   *handle = NULL;
 
-		if (watch->ours && curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &handle) == CURLE_OK)
+		/* a handle of libcurl's own, as newer ones have, knows none of ours */
+		if (watch->ours && curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &handle) == CURLE_OK && handle)
 			handle->socket = fd;
 		watch->idle = false;
 		watch->wanted = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);

@@ -14,7 +14,7 @@
 //     silent=1              reads all and never answers
 //     wait=MS               answers so much later
 // GET /sha256?size=N&from=M what the source's bytes from M on come to
-// GET /log                  the requests so far: method, path, range
+// GET /log                  the requests so far: method, path, range; method WHOLE when a sink had all of one
 //
 // Prints {"port": …} when it listens.
 'use strict';
@@ -125,6 +125,7 @@ async function sink(request, response, q) {
 		const early = q.rate ? bytes / q.rate * 1000 - (Date.now() - start) : 0;
 		if (early > 5) await sleep(early);
 	}
+	log.push({ method: 'WHOLE', path: request.url });
 	if (q.silent) return;
 	if (q.wait) await sleep(q.wait);
 	response.writeHead(q.answer || 200, { 'content-type': 'application/json' });

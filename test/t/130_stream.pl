@@ -17,6 +17,7 @@ sub memory  { return { kind => 'memory', @_ }; }
 sub run     { my ($source, $sink, %more) = @_; return stream_job($node, source => $source, sink => $sink, %more); }
 sub sha     { my ($size, $start) = @_; return http('GET', "$http->{base}/sha256?size=$size&from=" . ($start // 0))->{content}; }
 sub sha_of  { my ($file) = @_; return Digest::SHA->new(256)->addfile($file, 'b')->hexdigest; }
+sub whole   { my ($path) = @_; return scalar grep { $_->{method} eq 'WHOLE' && index($_->{path}, $path) >= 0 } @{ http_json('GET', "$http->{base}/log") }; }
 sub asked   { my ($path) = @_; return grep { index($_->{path}, $path) >= 0 } @{ http_json('GET', "$http->{base}/log") }; }
 
 # A job that is to fail: on which side, and how it is told
@@ -112,7 +113,6 @@ note("20 streams: $run->{ms} ms, longest turn $run->{longest_turn_ms} ms, grown 
 
 # ---- sources that fail --------------------------------------------------
 
-my $whole = asked('/sink');
 my %wrong = (
 	'stop=1000000'           => qr/closed in the middle/,
 	'reset=1000000'          => qr/reset by peer/,
@@ -127,12 +127,16 @@ foreach my $how (sort keys %wrong)
 fails(run(from('size=2000001&chunked=1', size => 2000000), body()), 'source', qr/more than the 2000000 bytes/, 'a source that sends too much');
 fails(run(from('size=1999999&chunked=1', size => 2000000), body()), 'source', qr/it ended, promised were 2000000 bytes/, 'or too little');
 fails(run(from('size=2000000', sha256 => sha(2000001)), body('wrong')), 'source', qr/SHA-256 is not the one promised/, 'or something else');
+fails(run(from('size=2000', sha256 => sha(2001)), body('wrong&small')), 'source', qr/SHA-256 is not the one promised/, 'also when it is small');
 fails(run(from('size=2000000', sha256 => sha(2000001)), $sftp->sink('wrong', temporary => $sftp->file('.wrong'))), 'source', qr/SHA-256/, 'the same for SFTP');
 fails(run(from('size=2000000', begins => 'fLaC'), body('never')), 'source', qr/it doesn't begin as it should/, 'or is no audio');
 fails(run(from('size=2000000&chunked=1'), body('never')), 'source', qr/doesn't tell its length/, 'or is of unknown length');
 fails(run(from('size=2000000&stall=1000000'), body(), low_speed_bytes => 1000, low_speed_seconds => 1), 'source', qr/slower than 1000 bytes a second for 1 s/, 'or falls silent');
 is(scalar asked('/sink?never'), 0, 'a sink is not opened for what was seen to be wrong');
 ok(!-e $sftp->file('wrong'), 'no wrong file got its name');
+is(run(from('size=2000000', sha256 => sha(2000000)), body('right'))->{failed}, 'none', 'what is right');
+is(whole('/sink?right'), 1, 'comes as a whole');
+is(whole('/sink?wrong'), 0, 'no sink got all of what was wrong');
 is(run(from('size=2000000', start => 500000, digests => 1), memory(cap => 3 * $MB))->{sha256}, sha(2000000, 500000), 'a part is asked for');
 is((asked('/source?size=2000000'))[-1]{range}, 'bytes=500000-', 'by its range');
 is(run(from('size=2000000&norange=1', start => 500000, digests => 1), memory(cap => 3 * $MB))->{sha256}, sha(2000000, 500000), 'and cut out where there are no ranges');
