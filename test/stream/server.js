@@ -5,6 +5,7 @@
 //     stop=N, reset=N       ends, or resets, the connection after N bytes
 //     stall=N               says nothing more after N bytes
 //     announce=N            another Content-Length; chunked=1: none
+//     linger=MS             ends so much after the last byte
 //     status=S              that status instead
 //     norange=1             knows no ranges; badrange=1: sends another one
 // PUT|POST /sink            reads all, answers { bytes, sha256, headers, parts }
@@ -77,6 +78,7 @@ async function source(request, response, q) {
 		if (early > 5) await sleep(early);
 	}
 	if (q.stall) return;
+	if (q.linger) await sleep(q.linger);
 	if (q.reset) request.socket.resetAndDestroy();
 	else if (q.stop) request.socket.end();
 	else response.end();

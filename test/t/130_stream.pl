@@ -127,7 +127,7 @@ foreach my $how (sort keys %wrong)
 fails(run(from('size=2000001&chunked=1', size => 2000000), body()), 'source', qr/more than the 2000000 bytes/, 'a source that sends too much');
 fails(run(from('size=1999999&chunked=1', size => 2000000), body()), 'source', qr/it ended, promised were 2000000 bytes/, 'or too little');
 fails(run(from('size=2000000', sha256 => sha(2000001)), body('wrong')), 'source', qr/SHA-256 is not the one promised/, 'or something else');
-fails(run(from('size=2000', sha256 => sha(2001)), body('wrong&small')), 'source', qr/SHA-256 is not the one promised/, 'also when it is small');
+fails(run(from('size=2000000&chunked=1&linger=500', size => 2000000, sha256 => sha(2000001)), body('wrong')), 'source', qr/SHA-256 is not the one promised/, 'also when it is long in ending');
 fails(run(from('size=2000000', sha256 => sha(2000001)), $sftp->sink('wrong', temporary => $sftp->file('.wrong'))), 'source', qr/SHA-256/, 'the same for SFTP');
 fails(run(from('size=2000000', begins => 'fLaC'), body('never')), 'source', qr/it doesn't begin as it should/, 'or is no audio');
 fails(run(from('size=2000000&chunked=1'), body('never')), 'source', qr/doesn't tell its length/, 'or is of unknown length');
