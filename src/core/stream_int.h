@@ -1,6 +1,6 @@
 /*
- * What stream.c (the life of a stream) and stream_pipe.c (the bytes and
- * libcurl's callbacks) share.
+ * What stream.c (the life of a stream), stream_prepare.c (libcurl's options) and
+ * stream_pipe.c (the bytes and libcurl's callbacks) share.
  */
 #ifndef MV_STREAM_INT_H
 #define MV_STREAM_INT_H
@@ -54,5 +54,9 @@ extern void mv_pipe_drain(MvStream *stream);
 extern size_t mv_pipe_take(char *bytes, size_t size, size_t count, void *data);
 extern size_t mv_pipe_give(char *to, size_t size, size_t count, void *data);
 extern int	mv_pipe_seek(void *data, curl_off_t offset, int origin);
+
+/* stream_prepare.c: what libcurl is told of either side */
+extern CURLcode mv_stream_prepare_source(MvTransfer *transfer, CURL *easy);
+extern CURLcode mv_stream_prepare_sink(MvTransfer *transfer, CURL *easy);
 
 #endif							/* MV_STREAM_INT_H */

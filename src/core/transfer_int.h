@@ -2,8 +2,8 @@
  * What the transfer files share: transfer.c (the loop and its waiting),
  * transfer_socket.c (libcurl's sockets), transfer_target.c (destinations and
  * their prepared handles), transfer_response.c (what comes back, and how
- * failures are worded), sftp.c (SFTP servers), stream.c and stream_pipe.c
- * (from one exchange into another).
+ * failures are worded), sftp.c (SFTP servers) and stream*.c (from one
+ * exchange into another).
  */
 #ifndef MV_TRANSFER_INT_H
 #define MV_TRANSFER_INT_H
