@@ -26,6 +26,7 @@
 #include "storage/latch.h"
 
 #define EVENTS_A_TURN 256
+#define STREAM_TICK_MS 500	/* how often their speed is looked at */
 
 /* Where an exchange stands: which list of the loop it is in. */
 enum
@@ -41,6 +42,7 @@ struct MvLoop
 	CURLM	   *multi;			/* NULL when libcurl failed and wouldn't come back */
 	long		max_idle;
 	MvSockets	sockets;
+	MvStreams	streams;
 	WaitEventSet *wait_set;
 	int64		deadline;		/* of libcurl's timer in us, 0 = at once, -1 = none */
 	int			running;		/* in starting or running */
@@ -48,10 +50,11 @@ struct MvLoop
 	dlist_head	in_flight;
 	dlist_head	done;
 	sigset_t	saved_mask;
+	int			blocked;		/* how often */
 };
 
-static int64
-monotonic_us(void)
+int64
+mv_monotonic_us(void)
 {
 	struct timespec now;
 
@@ -59,11 +62,19 @@ monotonic_us(void)
 	return (int64) now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+MvStreams *
+mv_loop_streams(MvLoop *loop)
+{
+	return &loop->streams;
+}
+
 static void
 block_signals(MvLoop *loop)
 {
 	sigset_t	all;
 
+	if (loop->blocked++ > 0)
+		return;
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, &loop->saved_mask);
 }
@@ -71,7 +82,8 @@ block_signals(MvLoop *loop)
 static void
 restore_signals(MvLoop *loop)
 {
-	sigprocmask(SIG_SETMASK, &loop->saved_mask, NULL);
+	if (--loop->blocked == 0)
+		sigprocmask(SIG_SETMASK, &loop->saved_mask, NULL);
 }
 
 static int
@@ -79,7 +91,7 @@ timer_callback(CURLM *multi, long timeout_ms, void *data)
 {
 	MvLoop	   *loop = data;
 
-	loop->deadline = timeout_ms > 0 ? monotonic_us() + timeout_ms * 1000 : timeout_ms;
+	loop->deadline = timeout_ms > 0 ? mv_monotonic_us() + timeout_ms * 1000 : timeout_ms;
 	return 0;
 }
 
@@ -116,6 +128,8 @@ mv_loop_create(int max_idle_connections)
 	dlist_init(&loop->starting);
 	dlist_init(&loop->in_flight);
 	dlist_init(&loop->done);
+	dlist_init(&loop->streams.active);
+	dlist_init(&loop->streams.done);
 
 	block_signals(loop);
 	if (!initialised)
@@ -186,6 +200,15 @@ delist(MvLoop *loop, MvTransfer *transfer)
 		mv_handle_give_back(transfer->handle);
 }
 
+static void
+hand_over(MvLoop *loop, MvTransfer *transfer)
+{
+	if (transfer->ended)
+		transfer->ended(transfer);
+	else
+		enlist(transfer, DONE, &loop->done);
+}
+
 /*
  * Hands over an exchange that ended. Its handle goes back first: while the
  * caller looks at the result the next exchange can use it.
@@ -195,7 +218,7 @@ complete(MvLoop *loop, MvTransfer *transfer, CURLcode code)
 {
 	mv_transfer_finish(transfer, code);
 	delist(loop, transfer);
-	enlist(transfer, DONE, &loop->done);
+	hand_over(loop, transfer);
 }
 
 static void
@@ -203,7 +226,7 @@ complete_unsent(MvLoop *loop, MvTransfer *transfer, const char *error)
 {
 	mv_transfer_fail(transfer, CURLE_FAILED_INIT, error);
 	delist(loop, transfer);
-	enlist(transfer, DONE, &loop->done);
+	hand_over(loop, transfer);
 }
 
 /* libcurl's multi handle is of no use any more: fail what runs, start over. */
@@ -222,7 +245,10 @@ static bool
 act(MvLoop *loop, curl_socket_t fd, int events)
 {
 	int			running;
-	CURLMcode	code = curl_multi_socket_action(loop->multi, fd, events, &running);
+	CURLMcode	code;
+
+	loop->sockets.acting_since = mv_monotonic_us();
+	code = curl_multi_socket_action(loop->multi, fd, events, &running);
 
 	/* A socket that libcurl has forgotten meanwhile harms nothing. */
 	if (code == CURLM_OK || code == CURLM_BAD_SOCKET)
@@ -271,7 +297,7 @@ collect_done(MvLoop *loop)
 static bool
 timer_is_due(const MvLoop *loop)
 {
-	return loop->deadline == 0 || (loop->deadline > 0 && loop->deadline <= monotonic_us());
+	return loop->deadline == 0 || (loop->deadline > 0 && loop->deadline <= mv_monotonic_us());
 }
 
 int
@@ -280,7 +306,7 @@ mv_loop_pump(MvLoop *loop)
 	struct epoll_event events[EVENTS_A_TURN];
 	int			count = epoll_wait(loop->sockets.epoll, events, lengthof(events), 0);
 
-	if (count <= 0 && dlist_is_empty(&loop->starting) && !timer_is_due(loop))
+	if (count <= 0 && dlist_is_empty(&loop->starting) && !timer_is_due(loop) && dlist_is_empty(&loop->streams.active))
 		return loop->running;
 
 	block_signals(loop);
@@ -304,6 +330,8 @@ mv_loop_pump(MvLoop *loop)
 		if (sound)
 			collect_done(loop);
 	}
+	if (!dlist_is_empty(&loop->streams.active))
+		mv_streams_turn(loop);
 	restore_signals(loop);
 
 	mv_sockets_log_failure(&loop->sockets);
@@ -317,11 +345,13 @@ mv_loop_wait(MvLoop *loop, long timeout_ms, uint32 wait_event_info)
 	int			flags = 0;
 	int			count;
 
-	if (!dlist_is_empty(&loop->starting) || !dlist_is_empty(&loop->done))
+	if (!dlist_is_empty(&loop->streams.active) && (timeout_ms < 0 || timeout_ms > STREAM_TICK_MS))
+		timeout_ms = STREAM_TICK_MS;
+	if (!dlist_is_empty(&loop->starting) || !dlist_is_empty(&loop->done) || !dlist_is_empty(&loop->streams.done))
 		timeout_ms = 0;
 	else if (loop->deadline >= 0)
 	{
-		int64		left = loop->deadline == 0 ? 0 : loop->deadline - monotonic_us();
+		int64		left = loop->deadline == 0 ? 0 : loop->deadline - mv_monotonic_us();
 		long		left_ms = left <= 0 ? 0 : (long) ((left + 999) / 1000);
 
 		if (timeout_ms < 0 || left_ms < timeout_ms)
@@ -361,6 +391,8 @@ mv_transfer_abort(MvLoop *loop, MvTransfer *transfer)
 	if (transfer->where == NOWHERE)
 		return;
 	block_signals(loop);
+	if (transfer->where == RUNNING)
+		mv_sftp_cut(transfer);
 	delist(loop, transfer);
 	restore_signals(loop);
 	if (!had_result)
@@ -388,6 +420,7 @@ mv_loop_flush_connections(MvLoop *loop)
 void
 mv_loop_destroy(MvLoop *loop)
 {
+	mv_streams_drop(loop);
 	while (!dlist_is_empty(&loop->starting))
 		mv_transfer_abort(loop, dlist_head_element(MvTransfer, link, &loop->starting));
 	while (!dlist_is_empty(&loop->in_flight))

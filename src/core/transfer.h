@@ -1,7 +1,8 @@
 /*
  * The transfer loop: many HTTP exchanges at once in one process, driven by
  * libcurl's multi interface, waiting in one WaitEventSet together with the
- * process latch.
+ * process latch. What is too big for memory goes through stream.h, what is
+ * done on SFTP servers besides through sftp.h, in the same loop.
  *
  * Promises: no transaction, snapshot or lock is needed or held; nothing in
  * here raises except mv_loop_create, and mv_loop_wait where the server's own
@@ -9,8 +10,8 @@
  * (malloc only); all signals are blocked while libcurl runs, so that its
  * resolver threads inherit a full mask; the address guard is asked for every
  * address really dialled; redirects are not followed, proxies of the
- * environment are ignored, only http and https are spoken, nothing is
- * decompressed, HTTP/0.9 is refused.
+ * environment are ignored, only http and https are spoken (and SFTP to a
+ * target that is an SFTP server), nothing is decompressed, HTTP/0.9 is refused.
  *
  * One turn of a caller's loop: start what is to be started, mv_loop_pump,
  * take what mv_loop_next_done has, mv_loop_wait, CHECK_FOR_INTERRUPTS.
@@ -39,8 +40,16 @@ typedef struct MvTargetOptions
 	const char *client_key;		/* PEM, or NULL */
 	const char *ca;				/* PEM bundle trusted instead of the system's, or NULL */
 	long		connect_timeout_ms;
-	long		timeout_ms;		/* covers the whole exchange */
+	long		timeout_ms;		/* covers the whole exchange, but not a stream */
 	const char *user_agent;
+
+	/* of sftp://host or sftp://host:port, which has no path */
+	const char *user;
+	const char *password;		/* or */
+	const char *private_key;	/* PEM or OpenSSH's own form */
+	const char *key_passphrase; /* or NULL */
+	const char *host_keys;		/* fingerprints "SHA256:…" as ssh-keygen -l shows them, with spaces or
+								 * commas between: a server with any other key is refused */
 } MvTargetOptions;
 
 typedef struct MvTiming			/* microseconds since the start; 0 = not reached */
@@ -83,6 +92,12 @@ typedef struct MvTransfer
 	MvTiming	timing;
 	char		remote_addr[64];	/* "" when nothing was dialled */
 	int			remote_port;
+
+	/* of streams and SFTP, else NULL */
+	CURLcode	(*prepare) (struct MvTransfer *transfer, CURL *easy); /* sets what is to be done, in place
+																		 * of method and body */
+	void		(*ended) (struct MvTransfer *transfer); /* called instead of queueing it as done */
+	struct curl_slist *commands;	/* for an SFTP server */
 
 	/* private to the transfer files */
 	struct MvHandle *handle;	/* set while it runs */

@@ -1,8 +1,9 @@
 /*
  * What the transfer files share: transfer.c (the loop and its waiting),
  * transfer_socket.c (libcurl's sockets), transfer_target.c (destinations and
- * their prepared handles) and transfer_response.c (what comes back, and how
- * failures are worded).
+ * their prepared handles), transfer_response.c (what comes back, and how
+ * failures are worded), sftp.c (SFTP servers) and stream*.c (from one
+ * exchange into another).
  */
 #ifndef MV_TRANSFER_INT_H
 #define MV_TRANSFER_INT_H
@@ -24,7 +25,18 @@ typedef struct MvSockets
 	MvWatch    *watch;			/* indexed by descriptor */
 	int			watch_count;
 	int			failure;		/* errno of a socket that could not be watched, until it is logged */
+	int64		acting_since;	/* monotonic us when libcurl was last called */
 } MvSockets;
+
+/* The streams of a loop */
+typedef struct MvStreams
+{
+	dlist_head	active;
+	dlist_head	done;
+} MvStreams;
+
+/* How a target is an SFTP server's */
+typedef struct MvSftp MvSftp;
 
 /* Why one of our callbacks cut an exchange short */
 typedef enum MvCut
@@ -48,6 +60,7 @@ typedef struct MvHandle
 	MvTransfer *transfer;		/* NULL while idle */
 	struct MvHandle *next_idle;
 	bool		plain_post;		/* the method options stand at POST */
+	bool		single_use;		/* its options are those of one exchange */
 
 	/* Heads the header list: without values they suppress libcurl's own. */
 	struct curl_slist suppress[3];
@@ -63,9 +76,11 @@ typedef struct MvHandle
 	bool		header_full;	/* a line didn't fit: later ones are dropped too */
 
 	/* What was dialled last, or refused. */
+	int			socket;			/* that it runs over, -1 = none yet */
 	bool		dialled;
 	struct sockaddr_storage address;
 	const char *refusal;
+	char		host_key[64];	/* fingerprint that the SFTP server showed, when it isn't a pinned one */
 
 	char		errbuf[CURL_ERROR_SIZE];
 } MvHandle;
@@ -84,10 +99,36 @@ extern void mv_handle_give_back(MvHandle *handle);
 /* True for an https: URL */
 extern bool mv_target_is_tls(const MvTarget *target);
 
+/* Its SFTP side, NULL for HTTP */
+extern MvSftp *mv_target_sftp(const MvTarget *target);
+extern const char *mv_target_url(const MvTarget *target);
+
+/* sftp.c: NULL and *why (static) when something is missing or malformed */
+extern MvSftp *mv_sftp_create(const MvTargetOptions *options, const char **why);
+extern void mv_sftp_free(MvSftp *sftp);
+extern CURLcode mv_sftp_set_options(MvHandle *handle, MvSftp *sftp);
+
+/* Sets the URL of a path there; NULL = the server itself */
+extern CURLcode mv_sftp_set_path(CURL *easy, const MvTarget *target, const char *path);
+
+/* Ends what libcurl would wait for when it closes the connection: with signals blocked. */
+extern void mv_sftp_cut(const MvTransfer *transfer);
+
+/* transfer.c */
+extern int64 mv_monotonic_us(void);
+extern MvStreams *mv_loop_streams(MvLoop *loop);
+
+/* stream.c: moves streams on, after libcurl's callbacks and with signals blocked */
+extern void mv_streams_turn(MvLoop *loop);
+
+/* Aborts all of them. */
+extern void mv_streams_drop(MvLoop *loop);
+
 /* transfer_socket.c */
 extern bool mv_sockets_init(MvSockets *sockets);
 extern void mv_sockets_close(MvSockets *sockets);
 extern int	mv_sockets_event(MvSockets *sockets, const struct epoll_event *event);
+extern void mv_sockets_mute(MvSockets *sockets, int fd, bool muted);
 extern void mv_sockets_retire_all(MvSockets *sockets);
 extern void mv_sockets_log_failure(MvSockets *sockets);
 

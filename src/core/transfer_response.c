@@ -248,6 +248,8 @@ current_phase(const MvHandle *handle, const MvTiming *timing)
 		return "connecting";
 	if (timing->tls == 0 && mv_target_is_tls(handle->target))
 		return "in the TLS handshake";
+	if (timing->tls == 0 && mv_target_sftp(handle->target))
+		return "in the SSH handshake";
 	return timing->connect == 0 ? "connecting" : "waiting for response";
 }
 
@@ -359,6 +361,15 @@ describe_failure(MvTransfer *transfer, CURLcode code)
 						 current_phase(handle, &transfer->timing), reason);
 			break;
 		case CURLE_PEER_FAILED_VERIFICATION:
+			if (mv_target_sftp(handle->target))
+			{
+				if (handle->host_key[0])
+					snprintf(error, size, "the server's host key %s is none of those pinned", handle->host_key);
+				else
+					snprintf(error, size, "host key of the server refused: %.180s", reason);
+				break;
+			}
+			/* FALLTHROUGH */
 		case CURLE_SSL_ISSUER_ERROR:
 			snprintf(error, size, "TLS certificate of the receiver refused: %.180s", reason);
 			break;
@@ -382,7 +393,20 @@ describe_failure(MvTransfer *transfer, CURLcode code)
 			snprintf(error, size, "malformed response: %.180s", reason);
 			break;
 		case CURLE_LOGIN_DENIED:
-			strlcpy(error, "credentials in the URL are not taken", size);
+			strlcpy(error, mv_target_sftp(handle->target) ? "the server refused the user or its credentials" :
+					"credentials in the URL are not taken", size);
+			break;
+		case CURLE_SSH:
+			snprintf(error, size, "the SFTP server failed: %.180s", reason);
+			break;
+		case CURLE_QUOTE_ERROR:
+			snprintf(error, size, "the SFTP server refused a command: %.180s", reason);
+			break;
+		case CURLE_REMOTE_FILE_NOT_FOUND:
+			strlcpy(error, "there is no such file or directory", size);
+			break;
+		case CURLE_REMOTE_ACCESS_DENIED:
+			strlcpy(error, "the server denies access", size);
 			break;
 		case CURLE_HTTP2:
 		case CURLE_HTTP2_STREAM:
@@ -431,7 +455,7 @@ mv_transfer_finish(MvTransfer *transfer, CURLcode code)
 		curl_easy_getinfo(easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &announced) == CURLE_OK &&
 		announced >= 0 && transfer->received >= (size_t) announced)
 		code = CURLE_OK;
-	if (code == CURLE_OK && transfer->status == 0)
+	if (code == CURLE_OK && transfer->status == 0 && mv_target_sftp(handle->target) == NULL)
 	{
 		strlcpy(handle->errbuf, "connection closed after an interim response", sizeof(handle->errbuf));
 		code = CURLE_WEIRD_SERVER_REPLY;

@@ -23,6 +23,8 @@ struct MvWatch
 	bool		ours;			/* made by mv_sockets_open, so its closing is reported */
 	bool		idle;			/* libcurl doesn't care at present */
 	bool		stale;			/* to be shut down when it falls idle */
+	bool		muted;			/* not in the set, whatever libcurl wants */
+	uint8		wanted;			/* by libcurl, while muted */
 };
 
 bool
@@ -124,6 +126,7 @@ mv_sockets_callback(CURL *easy, curl_socket_t fd, int what, void *data, void *un
 		 * pair) this is the last we hear, and the number may come back.
 		 */
 		watch->idle = true;
+		watch->muted = false;
 		if (!watch->ours)
 			set_watch(sockets, fd, watch, 0);
 		else if (watch->stale)
@@ -133,9 +136,15 @@ mv_sockets_callback(CURL *easy, curl_socket_t fd, int what, void *data, void *un
 	}
 	else
 	{
+		MvHandle   *handle = NULL;
+
+		/* a handle of libcurl's own, as newer ones have, knows none of ours */
+		if (watch->ours && curl_easy_getinfo(easy, CURLINFO_PRIVATE, (char **) &handle) == CURLE_OK && handle)
+			handle->socket = fd;
 		watch->idle = false;
-		set_watch(sockets, fd, watch,
-				  (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0));
+		watch->wanted = (what & CURL_POLL_IN ? EPOLLIN : 0) | (what & CURL_POLL_OUT ? EPOLLOUT : 0);
+		if (!watch->muted)
+			set_watch(sockets, fd, watch, watch->wanted);
 	}
 	return 0;
 }
@@ -191,6 +200,22 @@ mv_sockets_closed(void *data, curl_socket_t fd)
 	if (fd < sockets->watch_count)
 		memset(&sockets->watch[fd], 0, sizeof(MvWatch));
 	return close(fd);
+}
+
+/*
+ * Stops listening to a socket, or listens to it again. libcurl goes on waiting
+ * for an SFTP connection to be writable, which it always is, while its upload
+ * is paused.
+ */
+void
+mv_sockets_mute(MvSockets *sockets, int fd, bool muted)
+{
+	MvWatch    *watch = fd >= 0 ? watch_of(sockets, fd) : NULL;
+
+	if (watch == NULL || watch->idle || watch->muted == muted)
+		return;
+	watch->muted = muted;
+	set_watch(sockets, fd, watch, muted ? 0 : watch->wanted);
 }
 
 /*

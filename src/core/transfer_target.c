@@ -26,6 +26,7 @@ struct MvTarget
 	long		connect_timeout_ms;
 	long		timeout_ms;
 	bool		is_tls;
+	MvSftp	   *sftp;			/* NULL for HTTP */
 
 	MvHandle   *idle;
 	int			idle_count;
@@ -85,7 +86,7 @@ set_constant_options(MvHandle *handle)
 	SET(CURLOPT_QUICK_EXIT, 1L);
 
 	/* Only what was asked for, only where it was asked for. */
-	SET(CURLOPT_PROTOCOLS_STR, "http,https");
+	SET(CURLOPT_PROTOCOLS_STR, target->sftp ? "sftp" : "http,https");
 	SET(CURLOPT_REDIR_PROTOCOLS_STR, "https");
 	SET(CURLOPT_FOLLOWLOCATION, 0L);
 	SET(CURLOPT_PROXY, "");
@@ -147,6 +148,8 @@ set_constant_options(MvHandle *handle)
 	SET(CURLOPT_WRITEFUNCTION, mv_response_body);
 	SET(CURLOPT_WRITEDATA, handle);
 #undef SET
+	if (code == CURLE_OK && target->sftp)
+		code = mv_sftp_set_options(handle, target->sftp);
 	return code;
 }
 
@@ -200,6 +203,8 @@ destroy_target(MvTarget *target)
 	}
 	if (target->client_key)
 		explicit_bzero(target->client_key, strlen(target->client_key));
+	if (target->sftp)
+		mv_sftp_free(target->sftp);
 	free(target->url);
 	free(target->user_agent);
 	free(target->client_cert);
@@ -278,9 +283,18 @@ mv_target_create(const MvTargetOptions *options, const char **why)
 	target->connect_timeout_ms = options->connect_timeout_ms;
 	target->timeout_ms = options->timeout_ms;
 	target->is_tls = pg_strncasecmp(options->url, "https:", 6) == 0;
-	if (!target->is_tls && pg_strncasecmp(options->url, "http:", 5) != 0)
+	if (pg_strncasecmp(options->url, "sftp:", 5) == 0)
 	{
-		*why = "the URL is neither http: nor https:";
+		target->sftp = mv_sftp_create(options, why);
+		if (target->sftp == NULL)
+		{
+			destroy_target(target);
+			return NULL;
+		}
+	}
+	else if (!target->is_tls && pg_strncasecmp(options->url, "http:", 5) != 0)
+	{
+		*why = "the URL is none of http:, https: and sftp:";
 		destroy_target(target);
 		return NULL;
 	}
@@ -312,6 +326,18 @@ mv_target_is_tls(const MvTarget *target)
 	return target->is_tls;
 }
 
+MvSftp *
+mv_target_sftp(const MvTarget *target)
+{
+	return target->sftp;
+}
+
+const char *
+mv_target_url(const MvTarget *target)
+{
+	return target->url;
+}
+
 /*
  * The header list to give to libcurl: the caller's, headed by names without a
  * value for what libcurl would add by itself. Only those that are needed, for
@@ -328,7 +354,10 @@ header_list(MvHandle *handle, const MvTransfer *transfer)
 		bool		given = false;
 
 		/* libcurl waits for a "100 Continue" only with bodies of a megabyte */
-		if (i == 2 && transfer->body_len < 500 * 1000)
+		if (i == 2 && transfer->body_len < 500 * 1000 && !transfer->prepare)
+			continue;
+		/* the boundary of a form is libcurl's to tell */
+		if (i == 1 && transfer->prepare)
 			continue;
 		for (struct curl_slist *header = transfer->headers; header && !given; header = header->next)
 			given = pg_strncasecmp(header->data, own[i], strlen(own[i])) == 0;
@@ -378,7 +407,7 @@ MvHandle *
 mv_handle_take(MvSockets *sockets, MvTransfer *transfer)
 {
 	MvTarget   *target = transfer->target;
-	MvHandle   *handle = target->idle;
+	MvHandle   *handle = transfer->prepare ? NULL : target->idle;
 	CURLcode	code;
 
 	if (handle)
@@ -393,9 +422,10 @@ mv_handle_take(MvSockets *sockets, MvTransfer *transfer)
 			return NULL;
 	}
 
+	handle->single_use = transfer->prepare != NULL;
 	code = curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, header_list(handle, transfer));
 	if (code == CURLE_OK)
-		code = set_request(handle, transfer);
+		code = transfer->prepare ? transfer->prepare(transfer, handle->easy) : set_request(handle, transfer);
 	if (code == CURLE_OK && handle->sockets != sockets)
 	{
 		handle->sockets = sockets;
@@ -416,9 +446,11 @@ mv_handle_take(MvSockets *sockets, MvTransfer *transfer)
 	handle->header_bytes = 0;
 	handle->header_room = 0;
 	handle->body_room = 0;
+	handle->socket = -1;
 	handle->dialled = false;
 	handle->refusal = NULL;
 	handle->address.ss_family = AF_UNSPEC;
+	handle->host_key[0] = '\0';
 	handle->errbuf[0] = '\0';
 	transfer->handle = handle;
 	target->busy_count++;
@@ -433,7 +465,7 @@ mv_handle_give_back(MvHandle *handle)
 	handle->transfer->handle = NULL;
 	handle->transfer = NULL;
 	target->busy_count--;
-	if (target->freed || target->idle_count >= MAX_IDLE_HANDLES)
+	if (target->freed || handle->single_use || target->idle_count >= MAX_IDLE_HANDLES)
 		free_handle(handle);
 	else
 		keep_idle(handle);

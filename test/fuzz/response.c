@@ -14,6 +14,12 @@ mv_target_is_tls(const MvTarget *target)
 	return false;
 }
 
+MvSftp *
+mv_target_sftp(const MvTarget *target)
+{
+	return NULL;
+}
+
 /*
  * The first byte chooses the bound of the body. What follows are header lines
  * up to their line ends; behind an empty line of a final response, and behind
