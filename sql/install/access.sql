@@ -43,18 +43,19 @@ begin
         execute format('alter table %I enable row level security', name);
     end loop;
 
-    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
+    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts,
+        distributions,distribution_targets,distribution_history,notifications,partner_accounts}'::text[] loop
         execute format('create policy own_rows on %I for select
             using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
     end loop;
-    foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas}'::text[] loop
+    foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
-    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers}'::text[] loop
+    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,partners,partner_callbacks,distribution_work}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
-    foreach name in array '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+    foreach name in array '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs,platforms}'::text[] loop
         execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
         execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
         execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
@@ -76,11 +77,13 @@ create policy own_rows on webhook_state for select
 create function _exposed(kind text, out readable text[], out writable text[], out callable text[]) returns record
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
-        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes}'::text[]
-        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys}'
-        when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas}' end,
+        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,
+            partner_callbacks,distribution_work,distribution_status,partner_status,distribution_success_rate,webhook_success_rate,adoption}'::text[]
+        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,
+            distributions,distribution_targets,distribution_history,notifications}'
+        when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}' end,
     case kind
-        when 'service' then '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        when 'service' then '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs,platforms}'::text[]
         else '{}' end,
     case kind
         when 'service' then
@@ -89,14 +92,16 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               verify_api_key,report_leaked_key,take_tokens,take_tokens_all,rate_limit_status,record_usage,flush_usage,_usage_status,
               verify_request_signature,verify_signed_request,
               _gateway_status,metrics,health,
-              configure_provider,set_provider_active,remove_provider,_generation_worker,_provider_config,_provider_defaults}'::text[]
+              configure_provider,set_provider_active,remove_provider,_generation_worker,_provider_config,_provider_defaults,
+              configure_partner,set_partner_active,resume_partner,_distribution_worker}'::text[]
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
               create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,
+              create_distribution,check_release,update_release,submit_distribution,cancel_distribution,takedown_distribution,mark_notifications_read,
               _caller_key_id,_check_delegation,_absent,_present}'
         when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,pre_request,handle_request,
-              openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback}' end
+              openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,partner_callback}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
 
@@ -109,7 +114,7 @@ declare
         when 'anon' then '{authenticated,anon}' end;
     relation name;
     routine regprocedure;
-    hidden constant name[] := '{secret,previous_secret,client_key,key_hash,credentials}';
+    hidden constant name[] := '{secret,previous_secret,client_key,key_hash,credentials,tokens}';
 begin
     execute format('grant usage on schema musicverse, musicverse_v1, musicverse_v2 to %s', role);
     execute format('grant execute on all functions in schema musicverse_v1, musicverse_v2 to %s', role);
@@ -135,7 +140,8 @@ begin
         execute format('grant execute on function %s to %s', routine, role);
     end loop;
     if 'authenticated' = any (kinds) then
-        foreach relation in array case kind when 'service' then '{webhook_endpoints,api_keys,providers}' else '{webhook_endpoints,api_keys}' end::name[] loop
+        foreach relation in array case kind when 'service' then '{webhook_endpoints,api_keys,providers,partners,partner_accounts}'
+                else '{webhook_endpoints,api_keys,partner_accounts}' end::name[] loop
             execute format('grant select (%s) on %I to %s',
                 (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
                   where a.attrelid = relation::regclass and a.attnum > 0 and not a.attisdropped
