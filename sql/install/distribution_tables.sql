@@ -314,22 +314,26 @@ create trigger touch_updated_at before update on partner_accounts
 
 -- ---- the states of a target
 
-create function _target_step() returns trigger
-language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    after constant jsonb := '{
+create function _target_steps() returns jsonb
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+    select '{
         "pending":    ["scheduled", "delivering", "failed", "cancelled"],
         "scheduled":  ["pending", "delivering", "failed", "cancelled"],
         "delivering": ["scheduled", "processing", "live", "failed", "cancelled"],
         "processing": ["delivering", "live", "failed", "taken_down", "cancelled"],
         "live":       ["taken_down"],
-        "failed":     ["pending", "scheduled", "delivering", "processing", "live", "taken_down", "cancelled"],
-        "taken_down": [], "cancelled": []}';
+        "failed":     ["scheduled", "delivering", "processing", "live", "taken_down", "cancelled"],
+        "taken_down": [], "cancelled": []}'::jsonb
+$$;
+comment on function _target_steps() is 'Where a target may go from each of its states';
+
+create function _target_step() returns trigger
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
     if tg_op = 'UPDATE' and new.status = old.status then
         return new;
     end if;
-    if tg_op = 'UPDATE' and not after -> old.status ? new.status then
+    if tg_op = 'UPDATE' and not _target_steps() -> old.status ? new.status then
         raise exception 'distribution % on % cannot go from "%" to "%"', new.distribution_id, new.platform, old.status, new.status
             using errcode = '55000',
                 hint = 'A target goes pending, scheduled, delivering, processing, live, taken_down; what is not live may fail or be cancelled.';
@@ -422,3 +426,13 @@ begin
 end
 $$;
 comment on function mark_notifications_read(uuid, uuid[]) is 'Marks notifications of a user as read, all of them unless ids are given; returns how many';
+
+create function _json_or_null(value text) returns jsonb
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+    return value::jsonb;
+exception when others then
+    return null;
+end
+$$;
+comment on function _json_or_null(text) is 'The JSON that a text is; NULL when it is none';

@@ -157,11 +157,18 @@ extern char *mv_json_text(Jsonb *json, const char *path);
 extern Jsonb *mv_json_at(Jsonb *json, const char *path);
 extern int	mv_json_int(Jsonb *json, const char *path, int otherwise);
 extern int	mv_json_length(Jsonb *json, const char *path);	/* of an array, 0 when it is none */
-extern Jsonb *mv_json_parse(const char *text);
+extern Jsonb *mv_jsonb_of(const char *text);
 extern char *mv_json_print(Jsonb *json);
 
 /* JSON by an SQL expression over $1..$n of type jsonb; the plan is kept in *plan. */
 extern Jsonb *mv_json_sql(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args);
+
+/* Adds to what was learned; NULL forgets. */
+extern void mv_learn(MvOutcome *outcome, const char *name, const char *text);
+extern void mv_learn_int(MvOutcome *outcome, const char *name, int number);
+
+/* How long to wait before the partner is asked again what became of a release, in microseconds. */
+extern int64 mv_poll_interval(const MvJob *job);
 
 /* Judges an answer that is no success, in the way most partners mean it. */
 extern void mv_outcome_of_status(const MvResponse *response, const char *message, MvOutcome *outcome);

@@ -1,5 +1,5 @@
 /*
- * Settings of the room, what its worker tells of itself in shared memory, and
+ * Settings of the worker, what it tells of itself in shared memory, and
  * the wake-up at commit.
  *
  * Locks: one LWLock for all databases, held for a few memory accesses.
@@ -44,8 +44,9 @@ int			mv_dist_concurrency = 64;
 int			mv_dist_max_response_kb = 1024;
 int			mv_dist_max_upload_kb = 1024 * 1024;
 
+int			mv_dist_poll_interval_s = 5 * 60;
+
 static int	release_lead_time = 7 * SECS_PER_DAY;
-static int	distribution_poll_interval = 5 * 60;
 
 static Told *told = NULL;
 static LWLockPadded *lock;
@@ -74,7 +75,7 @@ mv_releases_init(void)
 							&release_lead_time, 7 * SECS_PER_DAY, 0, 365 * SECS_PER_DAY, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.distribution_poll_interval", "How often partners are asked what became of a release.",
 							"Of a partner whose config has no poll_interval.",
-							&distribution_poll_interval, 5 * 60, 1, SECS_PER_DAY, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+							&mv_dist_poll_interval_s, 5 * 60, 1, SECS_PER_DAY, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.distribution_concurrency", "Requests to partners that the worker has under way at most.",
 							NULL, &mv_dist_concurrency, 64, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.max_partner_response", "Longest answer or callback of a partner that is read.",
@@ -138,10 +139,13 @@ mv_dist_publish(int in_flight)
 	LWLockRelease(&lock->lock);
 }
 
-/* Runs a statement whose plan is kept for the life of the process. */
+/* Runs a statement whose plan is kept for the life of the process; leaves the memory context as it was. */
 int
 mv_dist_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
 {
+	MemoryContext context = CurrentMemoryContext;
+	int			result;
+
 	if (*plan == NULL)
 	{
 		SPIPlanPtr	prepared = SPI_prepare(sql, nargs, types);
@@ -150,7 +154,9 @@ mv_dist_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum 
 			elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
 		*plan = prepared;
 	}
-	return SPI_execute_plan(*plan, values, nulls, false, 0);
+	result = SPI_execute_plan(*plan, values, nulls, false, 0);
+	MemoryContextSwitchTo(context);
+	return result;
 }
 
 /* _wake_distribution() */

@@ -40,8 +40,8 @@ typedef struct MvPartner
 	int			timeout_ms;
 	int64		version;		/* of the row when it was read */
 	char	   *base_url;		/* or NULL */
-	char	   *config;			/* JSON */
-	char	   *credentials;	/* JSON, opened */
+	Jsonb	   *config;
+	Jsonb	   *credentials;	/* opened; or NULL */
 	int			in_flight;
 	TimestampTz next_due;		/* of its work; PG_INT64_MAX = none */
 	int			failures;		/* in a row */
@@ -74,7 +74,6 @@ typedef struct MvDistExchange
 	long		timeout_ms;
 	bool		settled;		/* in the transaction that is under way */
 	bool		busy;			/* somebody held the release */
-	bool		alone;			/* its settling failed: once more by itself */
 	dlist_node	node;
 } MvDistExchange;
 
@@ -97,6 +96,7 @@ extern MvDistWorker mv_dist;
 extern int	mv_dist_concurrency;
 extern int	mv_dist_max_response_kb;
 extern int	mv_dist_max_upload_kb;
+extern int	mv_dist_poll_interval_s;
 
 /* releases.c */
 extern void mv_dist_note_state(bool standing_still);
