@@ -330,15 +330,13 @@ create function _connector_defaults(connector text) returns jsonb
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
     select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null}'::jsonb
         || case connector when 'labelgrid' then '{
-        "label_id": null, "genres": {}, "catalogue_prefix": "MV",
-        "outlets": {"spotify": "Spotify", "apple_music": "Apple Music", "youtube_music": "YouTube Music", "amazon_music": "Amazon Music",
-                    "deezer": "Deezer", "tidal": "TIDAL"},
+        "label_id": null, "genres": {}, "catalogue_prefix": "MV", "recording_country": null,
+        "outlets": {"apple_music": "apple", "youtube_music": "youtube", "amazon_music": "amazon"},
         "states": {"pending": "processing", "pending_review": "processing", "queued": "processing", "preparing": "processing", "processing": "processing",
-                   "scheduled": "processing", "complete": "live", "completed": "live", "delivered": "processing", "live": "live",
-                   "error": "failed", "failed": "failed", "rejected": "failed", "action_needed": "failed",
-                   "removing": "live", "removed": "taken_down", "taken_down": "taken_down"},
-        "callback": {"release": "$.data.release_id", "reference": "$.data.cat", "outlet": "$.data.outlet", "status": "$.data.status",
-                     "external_id": "$.data.external_id", "external_url": "$.data.url", "reason": "$.data.reason", "at": "$.timestamp"}
+                   "scheduled": "processing", "delivered": "processing", "complete": "processing", "completed": "processing", "live": "live",
+                   "error": "failed", "failed": "failed", "rejected": "failed", "action_needed": "failed", "removed": "taken_down", "taken_down": "taken_down"},
+        "callback": {"release": "$.data.release_id", "outlet": "$.data.outlet", "type": "$.data.type", "status": "$.data.status",
+                     "external_id": "$.data.external_id", "external_url": "$.data.url", "reason": "$.data.error", "at": "$.created_at"}
     }'::jsonb else '{}' end
 $$;
 comment on function _connector_defaults(text) is 'The config of a partner where it says nothing else';

@@ -16,7 +16,7 @@ declare
     document jsonb;
     message text;
     remote text;
-    reference text;
+    kind text;
     outlet text;
     word text;
     meaning text;
@@ -48,9 +48,9 @@ begin
     select case jsonb_typeof(h.value) when 'array' then h.value ->> 0 else h.value #>> '{}' end
       into message from jsonb_each(headers) h where lower(h.key) = 'webhook-id' limit 1;
     remote := jsonb_path_query_first(document, (config #>> '{callback,release}')::jsonpath, '{}', true) #>> '{}';
-    reference := jsonb_path_query_first(document, (config #>> '{callback,reference}')::jsonpath, '{}', true) #>> '{}';
     outlet := jsonb_path_query_first(document, (config #>> '{callback,outlet}')::jsonpath, '{}', true) #>> '{}';
-    word := lower(replace(jsonb_path_query_first(document, (config #>> '{callback,status}')::jsonpath, '{}', true) #>> '{}', ' ', '_'));
+    word := jsonb_path_query_first(document, (config #>> '{callback,status}')::jsonpath, '{}', true) #>> '{}';
+    kind := jsonb_path_query_first(document, (config #>> '{callback,type}')::jsonpath, '{}', true) #>> '{}';
     begin
         at := (jsonb_path_query_first(document, (config #>> '{callback,at}')::jsonpath, '{}', true) #>> '{}')::timestamptz;
     exception when others then
@@ -60,17 +60,19 @@ begin
     at := least(coalesce(at, _now()), _now());
 
     select k.* into w from distribution_work k where k.partner = partner and k.state ->> 'release_id' = remote limit 1;
-    if not found and reference ~ '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' then
-        select k.* into w from distribution_work k where k.id = reference::uuid and k.partner = partner and k.attempts > 0;
-    end if;
-    if w.id is null then
+    if not found then
         return 404;
+    elsif word is null then
+        -- of something else
+        return 200;
     end if;
-    meaning := config -> 'states' ->> word;
+    meaning := _labelgrid_meaning(config, kind, word);
     select o.key into place from jsonb_each_text(coalesce(config -> 'outlets', '{}')) o where lower(o.value) = lower(outlet);
-    place := coalesce(place, (select t.platform from distribution_targets t where t.work_id = w.id and t.platform = outlet));
-    if meaning is null or outlet is not null and place is null then
+    place := coalesce(place, (select t.platform from distribution_targets t where t.work_id = w.id and t.platform = lower(outlet)));
+    if not config -> 'states' ? lower(replace(word, ' ', '_')) then
         return 422;
+    elsif meaning is null or outlet is not null and place is null then
+        return 200;
     end if;
 
     -- waits for the worker, which holds it for moments

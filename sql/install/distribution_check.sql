@@ -115,6 +115,7 @@ declare
     list jsonb := '[]';
     ai jsonb;
     whole_ai jsonb;
+    any_ai boolean := false;
     artists jsonb := _artists_of(coalesce(metadata -> 'artists', metadata -> 'artist'));
     style text;
     cover text;
@@ -139,6 +140,7 @@ begin
             entry := entry || jsonb_build_object('artists', _artists_of(coalesce(own -> 'artists', given -> (n - 1) -> 'artist')));
         end if;
         list := list || jsonb_build_array(entry);
+        any_ai := any_ai or ai is not null;
         whole_ai := case when n = 1 then coalesce(ai, '{"audio": "none"}') else _ai_more(whole_ai, coalesce(ai, '{"audio": "none"}')) end;
         style := coalesce(style, t.style);
         if cover is null and t.cover_url is not null then
@@ -155,7 +157,8 @@ begin
         || jsonb_build_object('tracks', list)
         || case when artists is not null then jsonb_build_object('artists', artists) else '{}' end
         || case when release_date is not null then jsonb_build_object('release_date', release_date) else '{}' end;
-    if whole_ai is not null then
+    -- of tracks that came from elsewhere nothing is known
+    if any_ai then
         made := made || jsonb_build_object('ai', whole_ai
             || case when cover_is_ours and made ->> 'cover_url' = cover then '{"artwork": "all"}'::jsonb else '{}' end
             || coalesce(nullif(made -> 'ai', 'null'), '{}'));

@@ -167,8 +167,19 @@ begin
                 end if;
             when 'user' then
                 w.last_error := message;
-                w.next_attempt_at := null;
-                perform _report_target(id, null, 'failed', null, null, message, null);
+                if goal = 'deliver' and w.delivered_revision < revision then
+                    -- an earlier revision is there, and stays
+                    w.revision := w.delivered_revision;
+                    insert into distribution_history (distribution_id, user_id, status, reason, detail)
+                    values (w.distribution_id, w.user_id, 'update_refused', message, jsonb_build_object('revision', revision, 'partner', w.partner));
+                    insert into notifications (user_id, kind, title, body)
+                    select d.user_id, 'distribution.update_refused', format('A change of "%s" was refused', coalesce(d.metadata ->> 'title', 'the release')),
+                           jsonb_build_object('distribution_id', d.id, 'partner', w.partner, 'revision', revision, 'reason', message)
+                      from distributions d where d.id = w.distribution_id;
+                else
+                    w.next_attempt_at := null;
+                    perform _report_target(id, null, 'failed', null, null, message, null);
+                end if;
             when 'ours' then
                 w.last_error := message;
                 w.failures := w.failures + 1;
@@ -186,7 +197,7 @@ begin
         end if;
     end if;
     update distribution_work k
-       set state = w.state, delivered_revision = w.delivered_revision, is_unsure = w.is_unsure, begun_at = null, failures = w.failures,
+       set state = w.state, revision = w.revision, delivered_revision = w.delivered_revision, is_unsure = w.is_unsure, begun_at = null, failures = w.failures,
            last_error = w.last_error, next_attempt_at = w.next_attempt_at
      where k.id = id;
     if verdict in ('again', 'ours', 'wait') then

@@ -12,7 +12,7 @@
  *
  * What it keeps in the state, flat:
  *   release_id, release_rev, photo (the cover's URL), validated_rev,
- *   distributed_rev, was_distributed, removal_asked
+ *   distributed_rev, was_distributed, is_complete, removal_asked
  *   t<n>_id, t<n>_rev, t<n>_key and _url (of an upload), t<n>_put, t<n>_file
  *
  * The release is found again by its catalogue number, a track by our id of it.
@@ -157,7 +157,10 @@ plan_delivery(const MvJob *job)
 	/* refused by an outlet and submitted again: delivered_revision was taken back */
 	if (mv_json_int(job->state, "distributed_rev", 0) < job->revision || job->delivered_revision < job->revision)
 		return "distribute";
-	return job->all_live ? NULL : "poll";
+	if (job->all_live)
+		return NULL;
+	/* delivered isn't heard yet: the release itself tells that */
+	return mv_json_text(job->state, "is_complete") != NULL ? "look" : "poll";
 }
 
 static const char *
@@ -184,18 +187,27 @@ static char *
 release_body(const MvJob *job)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[4] = {job->release, job->config, mv_jsonb_of(psprintf("\"%s\"", catalogue_number(job))), platforms_json(job)};
+	Jsonb	   *args[3] = {job->release, job->config, mv_jsonb_of(psprintf("\"%s\"", catalogue_number(job)))};
 
-	return mv_json_print(mv_json_sql(&plan, "musicverse._labelgrid_release($1, $2, $3 #>> '{}', $4)", 4, args));
+	return mv_json_print(mv_json_sql(&plan, "musicverse._labelgrid_release($1, $2, $3 #>> '{}')", 3, args));
 }
 
 static char *
 track_body(const MvJob *job, int n)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[2] = {job->release, mv_jsonb_of(psprintf("%d", n))};
+	Jsonb	   *args[3] = {job->release, job->config, mv_jsonb_of(psprintf("%d", n))};
 
-	return mv_json_print(mv_json_sql(&plan, "musicverse._labelgrid_track($1, $2::text::int)", 2, args));
+	return mv_json_print(mv_json_sql(&plan, "musicverse._labelgrid_track($1, $2, $3::text::int)", 3, args));
+}
+
+static char *
+distribute_body(const MvJob *job)
+{
+	static SPIPlanPtr plan = NULL;
+	Jsonb	   *args[2] = {job->config, platforms_json(job)};
+
+	return mv_json_print(mv_json_sql(&plan, "jsonb_build_object('outlets', musicverse._labelgrid_outlets($1, $2))", 2, args));
 }
 
 /* The last part of a URL's path, or what stands for it */
@@ -269,7 +281,7 @@ labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 	if (is_step(step, "find_release"))
 	{
 		request->method = "GET";
-		request->path = psprintf("/releases?cat=%s", catalogue_number(job));
+		request->path = psprintf("/releases?filter%%5Bcat%%5D=%s", catalogue_number(job));
 	}
 	else if (is_step(step, "create_release"))
 	{
@@ -285,7 +297,7 @@ labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 	else if (is_step(step, "find_track"))
 	{
 		request->method = "GET";
-		request->path = psprintf("/releases/%s/tracks", release_id);
+		request->path = psprintf("/tracks?release_id=%s&per_page=200", release_id);
 	}
 	else if (is_step(step, "create_track"))
 	{
@@ -317,11 +329,19 @@ labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 	else if (is_step(step, "validate"))
 		request->path = psprintf("/releases/%s/validate", release_id);
 	else if (is_step(step, "distribute"))
+	{
 		request->path = psprintf("/releases/%s/distribute", release_id);
+		request->body = distribute_body(job);
+	}
+	else if (is_step(step, "look"))
+	{
+		request->method = "GET";
+		request->path = psprintf("/releases/%s", release_id);
+	}
 	else if (is_step(step, "poll") || is_step(step, "poll_removal"))
 	{
 		request->method = "GET";
-		request->path = psprintf("/queues/distro?release_id=%s", release_id);
+		request->path = psprintf("/queues/distro?release_id=%s&per_page=200", release_id);
 	}
 	else if (is_step(step, "delete_release"))
 	{
@@ -381,7 +401,7 @@ static void
 finish_found_track(const MvJob *job, int n, const MvResponse *response, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[3] = {response->json, mv_json_at(job->release, psprintf("tracks.%d", n)), NULL};
+	Jsonb	   *args[2] = {response->json, mv_json_at(job->release, psprintf("tracks.%d", n))};
 	char	   *id;
 
 	if (response->json == NULL)
@@ -390,7 +410,8 @@ finish_found_track(const MvJob *job, int n, const MvResponse *response, MvOutcom
 		return;
 	}
 	id = id_of(mv_json_sql(&plan, "(select e from musicverse._labelgrid_list($1) e where e -> 'reference' = $2 -> 'track_id'"
-						   " or e -> 'isrc' = $2 -> 'isrc' order by e -> 'reference' = $2 -> 'track_id' desc nulls last limit 1)", 2, args));
+						   " or e -> 'isrc' = $2 -> 'isrc' or (e -> 'disc', e -> 'track_num') = ($2 -> 'disc', $2 -> 'position')"
+						   " order by e -> 'reference' = $2 -> 'track_id' desc nulls last limit 1)", 2, args));
 	if (id != NULL)
 	{
 		mv_learn(outcome, track_key(n, "id"), id);
@@ -437,7 +458,7 @@ finish_validate(const MvJob *job, const MvResponse *response, MvOutcome *outcome
 
 /* Reports what the queue says; returns how many platforms it says are as wanted */
 static int
-take_reports(const MvJob *job, const MvResponse *response, const char *wanted, MvOutcome *outcome)
+take_reports(const MvJob *job, const MvResponse *response, const char *wanted, bool *is_complete, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
 	Jsonb	   *args[4] = {response->json, job->config, job->state, platforms_json(job)};
@@ -452,6 +473,7 @@ take_reports(const MvJob *job, const MvResponse *response, const char *wanted, M
 		report->external_url = mv_json_text(reports, psprintf("r.%d.external_url", i));
 		report->reason = mv_json_text(reports, psprintf("r.%d.reason", i));
 		n += strcmp(report->status, wanted) == 0;
+		*is_complete |= same(mv_json_text(reports, psprintf("r.%d.is_complete", i)), "true");
 	}
 	return n;
 }
@@ -459,6 +481,7 @@ take_reports(const MvJob *job, const MvResponse *response, const char *wanted, M
 static void
 finish_poll(const MvJob *job, bool is_removal, const MvResponse *response, MvOutcome *outcome)
 {
+	bool		is_complete = false;
 	int			n;
 
 	if (response->json == NULL)
@@ -466,17 +489,48 @@ finish_poll(const MvJob *job, bool is_removal, const MvResponse *response, MvOut
 		no_sense("poll", outcome);
 		return;
 	}
-	n = take_reports(job, response, is_removal ? "taken_down" : "live", outcome);
+	n = take_reports(job, response, is_removal ? "taken_down" : "live", &is_complete, outcome);
 	outcome->kind = MV_WAIT;
 	outcome->until = job->now + mv_poll_interval(job);
 	if (is_removal && n == list_length(job->platforms))
 		outcome->kind = MV_DONE;
+	else if (!is_removal && is_complete)
+	{
+		outcome->kind = MV_NEXT;
+		mv_learn_int(outcome, "is_complete", 1);
+	}
+}
+
+static void
+finish_look(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
+{
+	char	   *live = mv_json_text(response->json, "is_live");
+
+	if (live == NULL)
+		live = mv_json_text(response->json, "data.is_live");
+	if (same(live, "true"))
+		mv_report(outcome, NULL, "live");
+	mv_learn(outcome, "is_complete", NULL);
+	outcome->kind = MV_WAIT;
+	outcome->until = job->now + mv_poll_interval(job);
+}
+
+static void
+finish_distributed(const MvJob *job, MvOutcome *outcome)
+{
+	mv_learn_int(outcome, "distributed_rev", job->revision);
+	mv_learn_int(outcome, "was_distributed", 1);
+	outcome->delivered = true;
+	mv_report(outcome, NULL, "processing");
+	outcome->kind = MV_WAIT;
+	outcome->until = job->now + mv_poll_interval(job);
 }
 
 static void
 finish_refused(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
 {
 	char	   *problem = problem_of(response);
+	char	   *code = mv_json_text(response->json, "code");
 	int			status = response->status;
 	int			n = track_of(step);
 
@@ -487,27 +541,31 @@ finish_refused(const MvJob *job, const char *step, const MvResponse *response, M
 		outcome->kind = MV_AGAIN;
 		mv_learn(outcome, track_key(n, "url"), NULL);
 	}
-	else if (status == 409)
-		outcome->kind = MV_AGAIN;	/* the first attempt is under way there */
+	else if (is_step(step, "distribute") && status == 409 && same(code, "RELEASE_ALREADY_SUBMITTED"))
+		finish_distributed(job, outcome);	/* its answer was lost */
 	else if (is_step(step, "delete_release") && (status == 404 || status == 410))
 	{
 		outcome->kind = MV_DONE;
 		mv_learn(outcome, "release_id", NULL);
 	}
-	else if (is_step(step, "delete_release") && (status == 403 || status == 422 || status == 400))
+	else if (is_step(step, "delete_release") && (status == 400 || status == 403 || status == 409 || status == 422))
 	{
 		/* it was distributed after all */
 		outcome->kind = MV_NEXT;
 		mv_learn_int(outcome, "was_distributed", 1);
 	}
-	else if (is_step(step, "takedown") && (status == 404 || status == 410))
+	else if (is_step(step, "takedown") && (status == 404 || status == 410 || same(code, "RELEASE_NOT_DISTRIBUTED")))
 	{
 		outcome->kind = MV_DONE;
 		mv_report(outcome, NULL, "taken_down");
 	}
+	else if (same(code, "RELEASE_LOCKED_FIELDS"))
+		outcome->kind = MV_USER;
+	else if (status == 409)
+		outcome->kind = MV_AGAIN;	/* the first attempt is under way there */
 	else if (job->goal == MV_TAKEDOWN && outcome->kind == MV_USER)
 		outcome->kind = MV_AGAIN;	/* nothing that the user could change */
-	if (outcome->kind == MV_NEXT || outcome->kind == MV_DONE)
+	if (outcome->kind == MV_NEXT || outcome->kind == MV_WAIT || outcome->kind == MV_DONE)
 		outcome->message = NULL;
 }
 
@@ -564,14 +622,9 @@ labelgrid_finish(const MvJob *job, const char *step, const MvResponse *response,
 	else if (is_step(step, "validate"))
 		finish_validate(job, response, outcome);
 	else if (is_step(step, "distribute"))
-	{
-		mv_learn_int(outcome, "distributed_rev", job->revision);
-		mv_learn_int(outcome, "was_distributed", 1);
-		outcome->delivered = true;
-		mv_report(outcome, NULL, "processing");
-		outcome->kind = MV_WAIT;
-		outcome->until = job->now + mv_poll_interval(job);
-	}
+		finish_distributed(job, outcome);
+	else if (is_step(step, "look"))
+		finish_look(job, response, outcome);
 	else if (is_step(step, "poll") || is_step(step, "poll_removal"))
 		finish_poll(job, is_step(step, "poll_removal"), response, outcome);
 	else if (is_step(step, "takedown"))
