@@ -219,4 +219,4 @@ server.listen(0, '127.0.0.1', () => {
 	base = `http://${address}:${port}`;
 	console.log(JSON.stringify({ host: address, port }));
 });
-process.stdin.on('end', () => process.exit(0)).resume();
+process.on('SIGTERM', () => process.exit(0));
