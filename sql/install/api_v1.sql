@@ -207,7 +207,7 @@ comment on function musicverse_v1.create_distribution(uuid[], text[], date, json
 
 create function musicverse_v1.check_distribution(track_ids uuid[], platforms text[], release_date date default null,
                                                  metadata jsonb default '{}') returns json
-language sql stable
+language sql
 return musicverse._api_check_distribution(track_ids, platforms, release_date, metadata);
 comment on function musicverse_v1.check_distribution(uuid[], text[], date, jsonb) is 'Checks a release without making it';
 

@@ -242,7 +242,8 @@ comment on function _partner_for(text) is
 -- release is what _complete_release() made
 create function _release_problems(user_id uuid, track_ids uuid[], platforms text[], release_date date, release jsonb)
 returns table (platform text, field text, severity text, message text)
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp
+set datestyle = 'ISO' set intervalstyle = 'postgres' as $$
 #variable_conflict use_column
 declare
     zone text := coalesce(release ->> 'time_zone', 'UTC');
