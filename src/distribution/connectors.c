@@ -228,7 +228,8 @@ mv_outcome_of_status(const MvResponse *response, const char *message, MvOutcome 
 		outcome->kind = MV_OURS;
 		outcome->message = psprintf("redirect (HTTP %d) is not followed", status);
 	}
-	else if (status == 400 || status == 404 || status == 405 || status == 406 || status == 410 || status == 413 || status == 415 || status == 422)
+	else if (status == 400 || status == 404 || status == 405 || status == 406 || status == 410 || status == 413 || status == 415 ||
+			 status == 422)
 		outcome->kind = MV_USER;
 	else
 		outcome->kind = MV_AGAIN;

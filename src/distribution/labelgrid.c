@@ -130,17 +130,21 @@ plan_track(const MvJob *job, int n)
 	return psprintf("commit.%d", n);
 }
 
+/* Was a request to make the release begun, and its answer not seen? */
+static bool
+may_be_there(const MvJob *job)
+{
+	return job->unsure && (is_step(job->last_step, "create_release") || is_step(job->last_step, "find_release"));
+}
+
 static const char *
 plan_delivery(const MvJob *job)
 {
 	int			ntracks = mv_json_length(job->release, "tracks");
+	char	   *cover = mv_json_text(job->release, "cover_url");
 
 	if (mv_json_text(job->state, "release_id") == NULL)
-	{
-		bool		doubtful = job->unsure && (is_step(job->last_step, "create_release") || is_step(job->last_step, "find_release"));
-
-		return doubtful ? "find_release" : "create_release";
-	}
+		return may_be_there(job) ? "find_release" : "create_release";
 	if (mv_json_int(job->state, "release_rev", 0) < job->revision)
 		return "update_release";
 	for (int n = 0; n < ntracks; n++)
@@ -150,7 +154,7 @@ plan_delivery(const MvJob *job)
 		if (step != NULL)
 			return step;
 	}
-	if (!same(mv_json_text(job->state, "photo"), mv_json_text(job->release, "cover_url")) && mv_json_text(job->release, "cover_url") != NULL)
+	if (cover != NULL && !same(mv_json_text(job->state, "photo"), cover))
 		return "photo";
 	if (mv_json_int(job->state, "validated_rev", 0) < job->revision)
 		return "validate";
@@ -167,7 +171,7 @@ static const char *
 plan_takedown(const MvJob *job)
 {
 	if (mv_json_text(job->state, "release_id") == NULL)
-		return job->unsure && (is_step(job->last_step, "create_release") || is_step(job->last_step, "find_release")) ? "find_release" : NULL;
+		return may_be_there(job) ? "find_release" : NULL;
 	if (mv_json_text(job->state, "was_distributed") == NULL && !(job->unsure && is_step(job->last_step, "distribute")))
 		return "delete_release";
 	if (mv_json_text(job->state, "removal_asked") == NULL)
@@ -222,7 +226,9 @@ file_name(const char *url, const char *otherwise)
 	for (int i = begin; i < end; i++)
 		if (!isalnum((unsigned char) url[i]) && strchr("._-", url[i]) == NULL)
 			return pstrdup(otherwise);
-	return end > begin && end - begin < 200 && memchr(url + begin, '.', end - begin) != NULL ? pnstrdup(url + begin, end - begin) : pstrdup(otherwise);
+	if (end == begin || end - begin >= 200 || memchr(url + begin, '.', end - begin) == NULL)
+		return pstrdup(otherwise);
+	return pnstrdup(url + begin, end - begin);
 }
 
 static const char *
@@ -365,8 +371,11 @@ id_of(Jsonb *json)
 
 	if (id == NULL)
 		id = mv_json_text(json, "data.id");
-	if (id == NULL || *id == '\0' || strlen(id) > 100 || strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-") != strlen(id))
+	if (id == NULL || *id == '\0' || strlen(id) > 100)
 		return NULL;
+	for (const char *p = id; *p; p++)
+		if (!isalnum((unsigned char) *p) && *p != '_' && *p != '-')
+			return NULL;
 	return id;
 }
 
@@ -462,12 +471,14 @@ take_reports(const MvJob *job, const MvResponse *response, const char *wanted, b
 {
 	static SPIPlanPtr plan = NULL;
 	Jsonb	   *args[4] = {response->json, job->config, job->state, platforms_json(job)};
-	Jsonb	   *reports = mv_json_sql(&plan, "jsonb_build_object('r', musicverse._labelgrid_reports($1, $2, $3 ->> 'release_id', $4))", 4, args);
+	Jsonb	   *reports = mv_json_sql(&plan, "jsonb_build_object('r', musicverse._labelgrid_reports($1, $2, $3 ->> 'release_id', $4))",
+									  4, args);
 	int			n = 0;
 
 	for (int i = 0; i < mv_json_length(reports, "r"); i++)
 	{
-		MvReport   *report = mv_report(outcome, mv_json_text(reports, psprintf("r.%d.platform", i)), mv_json_text(reports, psprintf("r.%d.status", i)));
+		MvReport   *report = mv_report(outcome, mv_json_text(reports, psprintf("r.%d.platform", i)),
+									   mv_json_text(reports, psprintf("r.%d.status", i)));
 
 		report->external_id = mv_json_text(reports, psprintf("r.%d.external_id", i));
 		report->external_url = mv_json_text(reports, psprintf("r.%d.external_url", i));

@@ -499,7 +499,8 @@ judge_source(MvDistExchange *exchange, MvOutcome *outcome)
 
 	outcome->kind = MV_AGAIN;
 	if (transfer->code != CURLE_OK)
-		outcome->message = psprintf("the file could not be fetched: %s", transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->code));
+		outcome->message = psprintf("the file could not be fetched: %s",
+									transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->code));
 	else if (transfer->truncated)
 	{
 		outcome->kind = MV_USER;
@@ -529,7 +530,8 @@ read_response(const MvTransfer *transfer, MvResponse *response)
 		memchr(transfer->response_body, 0, transfer->response_body_len) != NULL ||
 		!pg_verify_mbstr(PG_UTF8, transfer->response_body, (int) transfer->response_body_len, true))
 		return;
-	response->body = pg_any_to_server(pnstrdup(transfer->response_body, transfer->response_body_len), (int) transfer->response_body_len, PG_UTF8);
+	response->body = pnstrdup(transfer->response_body, transfer->response_body_len);
+	response->body = pg_any_to_server(unconstify(char *, response->body), (int) transfer->response_body_len, PG_UTF8);
 	response->json = mv_jsonb_of(response->body);
 }
 
@@ -622,7 +624,8 @@ write_down(MvDistExchange *exchange, void *arg)
 	static SPIPlanPtr plan = NULL;
 	const MvOutcome *outcome = arg;
 	const MvJob *job = &exchange->job;
-	Oid			types[12] = {UUIDOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, BOOLOID, TIMESTAMPTZOID, TEXTOID, JSONBOID, INT4OID, BOOLOID};
+	Oid			types[12] = {UUIDOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, BOOLOID, TIMESTAMPTZOID, TEXTOID,
+	JSONBOID, INT4OID, BOOLOID};
 	Datum		values[12];
 	char		nulls[13] = "            ";
 	bool		isnull;
