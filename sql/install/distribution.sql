@@ -148,7 +148,13 @@ begin
     perform _refuse_release(d.user_id, d.track_ids,
         array(select t.platform from distribution_targets t where t.distribution_id = id and t.status in ('pending', 'failed')),
         case when d.submitted_at is null then d.release_date end, d.metadata);
-    update distributions x set submitted_at = coalesce(x.submitted_at, _now()) where x.id = id;
+    -- what was refused is handed over as a new revision, changed or not: under
+    -- the old one's idempotency keys partners would repeat their refusals
+    update distributions x
+       set submitted_at = coalesce(x.submitted_at, _now()),
+           revision = x.revision + (exists (select from distribution_work k join distribution_targets t on t.work_id = k.id
+                                             where k.distribution_id = id and t.status = 'failed' and k.attempts > 0 and k.revision >= x.revision))::int
+     where x.id = id returning x.* into d;
     for w in select k.* from distribution_work k where k.distribution_id = id
                 and exists (select from distribution_targets t where t.work_id = k.id and t.status in ('pending', 'failed'))
               order by k.id for no key update
@@ -157,7 +163,6 @@ begin
         update distribution_work k
            set goal = 'deliver', revision = d.revision, deliver_at = plan.deliver_at, publish_at = plan.publish_at,
                next_attempt_at = plan.deliver_at, failures = 0, last_error = null,
-               -- what was refused is handed over again, changed or not
                delivered_revision = null
          where k.id = w.id;
         update distribution_targets t set status = 'scheduled', reason = null, last_error = null, next_attempt_at = plan.deliver_at

@@ -12,7 +12,9 @@
  *
  * What it keeps in the state, flat:
  *   release_id, release_rev, photo (the cover's URL), validated_rev,
- *   distributed_rev, was_distributed, is_complete, removal_asked
+ *   distributed_rev, was_distributed, removal_asked, and complete: the
+ *   platforms that were delivered, and of which it isn't known whether they
+ *   are live
  *   t<n>_id, t<n>_rev, t<n>_key and _url (of an upload), t<n>_put, t<n>_file
  *
  * The release is found again by its catalogue number, a track by our id of it.
@@ -164,7 +166,7 @@ plan_delivery(const MvJob *job)
 	if (job->all_live)
 		return NULL;
 	/* delivered isn't heard yet: the release itself tells that */
-	return mv_json_text(job->state, "is_complete") != NULL ? "look" : "poll";
+	return mv_json_text(job->state, "complete") != NULL ? "look" : "poll";
 }
 
 static const char *
@@ -358,7 +360,8 @@ labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 		request->path = psprintf("/releases/%s/takedown-all", release_id);
 	else
 		elog(ERROR, "unknown step \"%s\"", step);
-	request->idempotent = request->method == NULL || strcmp(request->method, "PUT") == 0;
+	/* another URL is wanted each time: the last one may have expired */
+	request->idempotent = !is_step(step, "upload_url") && (request->method == NULL || strcmp(request->method, "PUT") == 0);
 }
 
 /* ---- finish */
@@ -465,9 +468,9 @@ finish_validate(const MvJob *job, const MvResponse *response, MvOutcome *outcome
 	mv_learn_int(outcome, "validated_rev", job->revision);
 }
 
-/* Reports what the queue says; returns how many platforms it says are as wanted */
+/* Reports what the queue says, and adds the platforms that it calls complete; returns how many are as wanted */
 static int
-take_reports(const MvJob *job, const MvResponse *response, const char *wanted, bool *is_complete, MvOutcome *outcome)
+take_reports(const MvJob *job, const MvResponse *response, const char *wanted, StringInfo complete, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
 	Jsonb	   *args[4] = {response->json, job->config, job->state, platforms_json(job)};
@@ -484,7 +487,8 @@ take_reports(const MvJob *job, const MvResponse *response, const char *wanted, b
 		report->external_url = mv_json_text(reports, psprintf("r.%d.external_url", i));
 		report->reason = mv_json_text(reports, psprintf("r.%d.reason", i));
 		n += strcmp(report->status, wanted) == 0;
-		*is_complete |= same(mv_json_text(reports, psprintf("r.%d.is_complete", i)), "true");
+		if (same(mv_json_text(reports, psprintf("r.%d.is_complete", i)), "true"))
+			appendStringInfo(complete, "%s ", report->platform);
 	}
 	return n;
 }
@@ -492,7 +496,7 @@ take_reports(const MvJob *job, const MvResponse *response, const char *wanted, b
 static void
 finish_poll(const MvJob *job, bool is_removal, const MvResponse *response, MvOutcome *outcome)
 {
-	bool		is_complete = false;
+	StringInfoData complete;
 	int			n;
 
 	if (response->json == NULL)
@@ -500,15 +504,16 @@ finish_poll(const MvJob *job, bool is_removal, const MvResponse *response, MvOut
 		no_sense("poll", outcome);
 		return;
 	}
-	n = take_reports(job, response, is_removal ? "taken_down" : "live", &is_complete, outcome);
+	initStringInfo(&complete);
+	n = take_reports(job, response, is_removal ? "taken_down" : "live", &complete, outcome);
 	outcome->kind = MV_WAIT;
 	outcome->until = job->now + mv_poll_interval(job);
 	if (is_removal && n == list_length(job->platforms))
 		outcome->kind = MV_DONE;
-	else if (!is_removal && is_complete)
+	else if (!is_removal && complete.len > 0)
 	{
 		outcome->kind = MV_NEXT;
-		mv_learn_int(outcome, "is_complete", 1);
+		mv_learn(outcome, "complete", complete.data);
 	}
 }
 
@@ -520,8 +525,13 @@ finish_look(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 	if (live == NULL)
 		live = mv_json_text(response->json, "data.is_live");
 	if (same(live, "true"))
-		mv_report(outcome, NULL, "live");
-	mv_learn(outcome, "is_complete", NULL);
+	{
+		char	   *rest = mv_json_text(job->state, "complete");
+
+		for (char *platform = strtok_r(rest, " ", &rest); platform != NULL; platform = strtok_r(NULL, " ", &rest))
+			mv_report(outcome, platform, "live");
+	}
+	mv_learn(outcome, "complete", NULL);
 	outcome->kind = MV_WAIT;
 	outcome->until = job->now + mv_poll_interval(job);
 }

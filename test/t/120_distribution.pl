@@ -64,6 +64,8 @@ submit($node, $id);
 wait_release($node, $id, 'live');
 is((theirs($id))[0]{titles}[0]{text}, 'Free', 'and submitted again');
 
+is(work($id)->{revision}, 3, 'as a revision of its own, so that the refusal is not repeated');
+
 $id = $partner->release($node, $user, { title => 'Gone' }, file => 'missing');
 submit($node, $id);
 wait_release($node, $id, 'failed');
@@ -77,6 +79,24 @@ is(targets_of($node, $id), 'deezer delivering, spotify delivering', 'ours: the r
 $partner->configure($node);
 wait_release($node, $id, 'live');
 pass('and goes on when the partner is configured anew');
+
+$partner->control(live => \0);
+$id = $partner->release($node, $user, { title => 'In part' });
+submit($node, $id);
+wait_for_sql($node, "select string_agg(distinct status, ',') from musicverse.distribution_targets where distribution_id = '$id'", 'processing', 30, 'processing');
+my ($part) = theirs($id);
+$partner->statuses($part->{id}, spotify => 'complete', deezer => 'error');
+wait_for_sql($node, "select status || ' ' || reason from musicverse.distribution_targets where distribution_id = '$id' and platform = 'deezer'", 'failed the cover shows a price', 30, 'one platform to fail');
+wait_for(sub { (() = $partner->log('look')) >= 2 }, 30, 'looks at the release');
+is(targets_of($node, $id), 'deezer failed, spotify processing', 'delivered is not live yet');
+$partner->control(live => \1);
+wait_for_sql($node, "select status from musicverse.distribution_targets where distribution_id = '$id' and platform = 'spotify'", 'live', 30, 'the other to be live');
+is(targets_of($node, $id), 'deezer failed, spotify live', 'one platform does not fail the other');
+$partner->statuses($part->{id}, spotify => 'live', deezer => 'live');
+submit($node, $id);
+wait_for(sub { targets_of($node, $id) eq 'deezer live, spotify live' }, 30, 'the one that failed to be live');
+is(scalar(@{ (theirs($id))[0]{distributions} }), 2, 'submitted again: distributed again');
+$id = sql($node, q{select distribution_id from musicverse.distribution_work k join musicverse.distributions d on d.id = k.distribution_id where d.metadata ->> 'title' = 'Ours'});
 
 # ---- changes
 
