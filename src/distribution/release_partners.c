@@ -154,6 +154,14 @@ mv_dist_partner_next(MvPartner *before)
 	return dlist_container(MvPartner, node, dlist_next_node(&partners, &before->node));
 }
 
+/* Who was first is last in the next turn: where the worker's own limit is the narrow one, partners take turns. */
+void
+mv_dist_partners_rotate(void)
+{
+	if (!dlist_is_empty(&partners))
+		dlist_push_tail(&partners, dlist_pop_head_node(&partners));
+}
+
 /* How many requests may be begun at it. While its breaker is open, one at a time and only when its time has passed. */
 int
 mv_dist_partner_room(const MvPartner *partner, TimestampTz now)

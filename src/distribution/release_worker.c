@@ -12,8 +12,8 @@
  *
  * Locks: a session-level advisory lock, so that there is one such process;
  * the extension's lock for each transaction; rows of releases and of their
- * work, which it never waits for. Where a lock of a table has to be waited for, lock_timeout ends
- * it.
+ * work, which it never waits for. Where a lock of a table has to be waited
+ * for, lock_timeout ends it.
  */
 #include "postgres.h"
 
@@ -44,6 +44,7 @@ MvDistWorker mv_dist;
 
 static TimestampTz error_until = 0;
 static bool one_by_one = false;
+static bool resumed = false;		/* what the last worker left was made due */
 
 static bool
 in_transaction(void (*function) (void), const char *activity)
@@ -86,7 +87,6 @@ resume_steps(void)
 static void
 plan_turn(void)
 {
-	static bool resumed = false;
 	TimestampTz now = mv_now();
 	MvPartner  *partner = NULL;
 	bool		more = false;
@@ -96,7 +96,6 @@ plan_turn(void)
 		return;
 	if (!resumed)
 		resume_steps();
-	resumed = true;
 	mv_dist_partners_read();
 	mv_dist.dirty = false;
 	while ((partner = mv_dist_partner_next(partner)) != NULL)
@@ -106,6 +105,7 @@ plan_turn(void)
 		if (room > 0 && partner->next_due <= now)
 			more |= mv_dist_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
 	}
+	mv_dist_partners_rotate();
 	mv_dist.dirty = more;
 }
 
@@ -121,7 +121,10 @@ static void
 plan(TimestampTz now)
 {
 	if (in_transaction(plan_turn, "planning requests to partners"))
+	{
+		resumed |= !mv_dist.standing_still;
 		mv_dist_start_begun(now);
+	}
 	else
 	{
 		mv_dist_drop_begun();

@@ -108,6 +108,7 @@ extern int	mv_dist_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *ty
 /* release_partners.c */
 extern void mv_dist_partners_read(void);
 extern MvPartner *mv_dist_partner_next(MvPartner *before);
+extern void mv_dist_partners_rotate(void);
 extern int	mv_dist_partner_room(const MvPartner *partner, TimestampTz now);
 extern void mv_dist_breaker_note(MvPartner *partner, bool success, TimestampTz now);
 extern int	mv_dist_open_breakers(char names[][NAMEDATALEN], int max);
