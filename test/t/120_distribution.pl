@@ -133,6 +133,20 @@ sql($node, "select musicverse.cancel_distribution('$id')");
 wait_for(sub { (theirs($id))[0]{status} eq 'removed' }, 30, 'the release to be taken down');
 is(targets_of($node, $id), 'deezer cancelled, spotify cancelled', 'up to the last moment');
 
+# ---- a copy sends nothing
+
+$partner->control(live => \1);
+sql($node, q{update musicverse.installation set identity = 'another'});
+my $asked = () = $partner->log;
+$id = $partner->release($node, $user, { title => 'Copied' });
+submit($node, $id);
+wait_for_sql($node, 'select state from musicverse.distribution_status', 'standing still: a copy', 30, 'the worker to stand still');
+is(scalar(() = $partner->log), $asked, 'a copy asks nobody');
+sql($node, 'select musicverse.enable_sending()');
+wait_release($node, $id, 'live');
+pass('until it is told to send');
+$partner->control(live => \0);
+
 # ---- callbacks
 
 sub callback
