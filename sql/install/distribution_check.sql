@@ -184,7 +184,7 @@ begin
         return 'has spaces at an end, two in a row, or control characters';
     elsif length(title) > 255 then
         return format('has %s characters, more than 255', length(title));
-    elsif title ~* '\m(explicit|clean)( version)?\M' and title ~* '[(\[]\s*(explicit|clean)|[-–]\s*(explicit|clean)\s*$' then
+    elsif title ~* '\m(explicit|clean)( version)?\M' and title ~* '[(\[]\s*(explicit|clean)|[-\u2013]\s*(explicit|clean)\s*$' then
         return 'says "Explicit" or "Clean": that is what the member explicit is for';
     elsif title ~* '\m(prod|produced)\.?( by)?\M\s+\S' and title ~* '\mprod(\.|uced by\M| by\M)' then
         return 'names a producer: give an artist of the role producer';
@@ -192,7 +192,7 @@ begin
         return 'names a featured artist: give an artist of the role featured';
     elsif length(letters) >= 4 and letters = upper(letters) and letters <> lower(letters) and position(' ' in btrim(title)) + length(letters) > 5 then
         return 'is in capitals only';
-    elsif bare ~* '\s[-–—]\s*(\S+\s+)*(remix|version|edit|mix|remaster(ed)?|live|acoustic|instrumental|demo)\s*$' then
+    elsif bare ~* '\s[-\u2013\u2014]\s*(\S+\s+)*(remix|version|edit|mix|remaster(ed)?|live|acoustic|instrumental|demo)\s*$' then
         return 'has its version behind a dash: put it into parentheses, or into version_title';
     end if;
     foreach name in array artists loop
