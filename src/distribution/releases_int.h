@@ -4,7 +4,8 @@
  *   releases.c          settings, what the worker tells of itself, the wake-up
  *   release_worker.c    the loop: wait, move bytes, transactions, leaving
  *   release_partners.c  the partners in memory, and each one's breaker
- *   release_exchange.c  steps: begun, sent, settled
+ *   release_exchange.c  steps: claimed, recorded, sent
+ *   release_settle.c    and settled
  *   connectors.c        the list of connectors, and what they need of JSON
  *
  * Work is not kept in memory: what is due is claimed from the table in
@@ -119,6 +120,10 @@ extern bool mv_dist_claim(MvPartner *partner, int slots, TimestampTz now);
 extern void mv_dist_start_begun(TimestampTz now);
 extern void mv_dist_drop_begun(void);
 extern void mv_dist_collect(TimestampTz now);
+extern void mv_dist_free_exchange(MvDistExchange *exchange);
+extern char *mv_dist_guarded(void (*function) (MvDistExchange *exchange, void *arg), MvDistExchange *exchange, void *arg);
+
+/* release_settle.c */
 extern void mv_dist_settle(int limit);
 extern void mv_dist_settled(TimestampTz now);
 extern void mv_dist_settle_failed(void);
