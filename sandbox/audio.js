@@ -16,30 +16,39 @@ function rangeOf(text, size) {
 	return first >= size ? 'none' : [first, last];
 }
 
-function sendAudio(req, res, path, tag) {
-	const { size } = fs.statSync(path);
+/* The first and last byte to send, the status and headers being written; null when everything has been said */
+function beginAudio(req, res, size, tag, type = 'audio/wav') {
 	const etag = `"${tag}"`;
-	const headers = { 'content-type': 'audio/wav', 'accept-ranges': 'bytes', etag, 'cache-control': 'private, max-age=3600' };
+	const headers = { 'content-type': type, 'accept-ranges': 'bytes', etag, 'cache-control': 'private, max-age=3600' };
 	const known = (req.headers['if-none-match'] ?? '').split(/\s*,\s*/);
 	if (known.includes(etag) || known.includes('*')) {
 		res.writeHead(304, headers);
-		return res.end();
+		res.end();
+		return null;
 	}
 	const condition = req.headers['if-range'];
 	const range = condition && condition !== etag ? null : rangeOf(req.headers.range, size);
 	if (range === 'none') {
 		res.writeHead(416, { ...headers, 'content-range': `bytes */${size}`, 'content-length': 0 });
-		return res.end();
+		res.end();
+		return null;
 	}
 	const [first, last] = range ?? [0, size - 1];
 	headers['content-length'] = last - first + 1;
 	if (range) headers['content-range'] = `bytes ${first}-${last}/${size}`;
 	res.writeHead(range ? 206 : 200, headers);
-	if (req.method === 'HEAD') return res.end();
-	const stream = fs.createReadStream(path, { start: first, end: last });
+	if (req.method !== 'HEAD' && last >= first) return [first, last];
+	res.end();
+	return null;
+}
+
+function sendAudio(req, res, path, tag, type) {
+	const range = beginAudio(req, res, fs.statSync(path).size, tag, type);
+	if (!range) return res;
+	const stream = fs.createReadStream(path, { start: range[0], end: range[1] });
 	stream.on('error', () => res.destroy());
 	res.on('close', () => stream.destroy());
 	return stream.pipe(res);
 }
 
-module.exports = { sendAudio };
+module.exports = { beginAudio, sendAudio };

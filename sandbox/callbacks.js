@@ -45,24 +45,24 @@ class Callbacks {
 	}
 
 	/* Sends a document behind those of the same generation. Resolves when it was taken, or given up. */
-	send(generation, document, { duplicate = false, badSignature = false } = {}) {
+	send(generation, document, { duplicate = false, badSignature = false, headers = {} } = {}) {
 		const { id, callback_url: url } = generation;
 		const body = JSON.stringify(document);
 		const messageId = `msg_${id.slice(4)}_${generation.messages = (generation.messages ?? 0) + 1}`;
 		const turn = (this.queues.get(id) ?? Promise.resolve()).then(async () => {
-			for (let copy = 0; copy < (duplicate ? 2 : 1); copy++) await this.deliver(url, messageId, body, badSignature);
+			for (let copy = 0; copy < (duplicate ? 2 : 1); copy++) await this.deliver(url, messageId, body, badSignature, headers);
 		});
 		this.queues.set(id, turn);
 		turn.then(() => this.queues.get(id) === turn && this.queues.delete(id));
 		return turn;
 	}
 
-	async deliver(url, id, body, badSignature) {
+	async deliver(url, id, body, badSignature, more) {
 		this.counters.sent++;
 		for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
 			if (attempt > 0) await new Promise((resolve) => setTimeout(resolve, FIRST_PAUSE_MS * 3 ** (attempt - 1)));
 			const timestamp = Math.floor(Date.now() / 1000);
-			const headers = { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), 'webhook-id': id,
+			const headers = { ...more, 'content-type': 'application/json', 'content-length': Buffer.byteLength(body), 'webhook-id': id,
 				'webhook-timestamp': timestamp };
 			if (this.key) headers['webhook-signature'] = signature(badSignature ? Buffer.from('not the key') : this.key, id, timestamp,
 				body);

@@ -192,4 +192,21 @@ function misbehave(mode, answer, req, res) {
 	else ON_THE_SOCKET[mode](answer, req.socket);
 }
 
-module.exports = { misbehave, MODES, PLAIN };
+/* What only a server of JSON can get wrong, beside all of the above */
+const ODD_BODIES = {
+	'bad-json': ['application/json', '{"id":"gen_0","status":"succ'],
+	html: ['text/html', '<!doctype html><html><head><title>502</title></head><body><h1>Bad gateway</h1></body></html>\n'],
+	empty: ['application/json', ''],
+	array: ['application/json', '[1,2,3]\n'],
+};
+
+const JSON_MODES = [...MODES, ...Object.keys(ODD_BODIES), 'huge'];
+
+function misbehaveJson(mode, answer, req, res) {
+	if (mode === 'huge') return misbehave('endless', { size: 64 * MEBIBYTE, ...answer }, req, res);
+	if (!(mode in ODD_BODIES)) return misbehave(mode, answer, req, res);
+	const [type, body] = ODD_BODIES[mode];
+	return misbehave('ok', { body, ...answer, headers: { 'content-type': type, ...answer.headers } }, req, res);
+}
+
+module.exports = { misbehave, misbehaveJson, MODES, JSON_MODES, PLAIN };

@@ -16,7 +16,7 @@ const fs = require('node:fs');
 const http = require('node:http');
 const os = require('node:os');
 const path = require('node:path');
-const { misbehave, MODES, PLAIN } = require('./misbehave.js');
+const { misbehaveJson: odd, JSON_MODES: ALL_MODES, PLAIN } = require('./misbehave.js');
 const { parseOptions, sendJson, prepare, listen, announce } = require('./serve.js');
 const { Callbacks } = require('./callbacks.js');
 const { Studio, ended } = require('./studio.js');
@@ -239,26 +239,10 @@ async function answer(kind, req, res, text, id, query) {
 	}
 }
 
-/* What only a provider of JSON can get wrong, beside all that the receiver knows */
-const ODD_BODIES = {
-	'bad-json': ['application/json', '{"id":"gen_0","status":"succ'],
-	html: ['text/html', '<!doctype html><html><head><title>502</title></head><body><h1>Bad gateway</h1></body></html>\n'],
-	empty: ['application/json', ''],
-	array: ['application/json', '[1,2,3]\n'],
-};
-
-function odd(mode, how, req, res) {
-	if (mode === 'huge') return misbehave('endless', { size: 64 * 1024 * 1024, ...how }, req, res);
-	if (!(mode in ODD_BODIES)) return misbehave(mode, how, req, res);
-	const [type, body] = ODD_BODIES[mode];
-	misbehave('ok', { body, ...how, headers: { 'content-type': type, ...how.headers } }, req, res);
-}
-
 /* ---- control ---- */
 
 const CALLBACKS = ['normal', 'early', 'duplicate', 'bad-signature', 'none'];
 const KINDS = Object.keys(HANDLERS);
-const ALL_MODES = [...MODES, ...Object.keys(ODD_BODIES), 'huge'];
 const ANSWER_FIELDS = ['status', 'retry_after', 'delay_ms', 'body', 'headers', 'location', 'size', 'interval_ms'];
 
 function oneOf(name, value, list) {

@@ -38,7 +38,7 @@ select id from deliveries where webhook_id = :'bw_id' limit 1 \gset bd_
 -- what changes from run to run
 create function public.regress_mask(j json) returns text language sql as $$
     select regexp_replace(regexp_replace(regexp_replace(regexp_replace(j::text,
-        '"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z"', '"TIME"', 'g'),
+        '"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z"', '"TIME"', 'g'),
         '"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"', '"UUID"', 'g'),
         '(whsec_|mvai_)[A-Za-z0-9+/=]+', '\1...', 'g'), '("(position|next_after)" ?: ?)\d+', '\1N', 'g')
 $$;
@@ -130,7 +130,7 @@ select list_tracks(2) ->> 'next_cursor' as cursor \gset
 select public.regress_refused(call) as refused from (values
     (format('list_tracks(2, %L, style => $$Jazz$$)', :'cursor')), (format('list_tracks(2, %L, "offset" => 2)', :'cursor')),
     (format('list_jobs(2, %L)', :'cursor'))) c (call);
-select left(public.regress_refused(format('list_tracks(2, %L)', overlay(:'cursor' placing '_' from 20))), 5) as "not made here";
+select left(public.regress_refused(format('list_tracks(2, %L)', overlay(:'cursor' placing case substr(:'cursor', 20, 1) when '_' then '-' else '_' end from 20))), 5) as "not made here";
 select delete_track(:'track_id');
 select public.regress_refused(format('get_track(%L)', :'track_id')), public.regress_refused(format('delete_track(%L)', :'track_id'));
 select get_job(:'done_id') ->> 'result_url' is null as "a deleted track is no result";

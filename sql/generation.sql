@@ -26,6 +26,9 @@ $$;
 select generate(:'user', 'a waltz') is not null as made;
 select prompt, style, duration, params, status, progress, idempotency_key from generation_jobs where user_id = :'user';
 select state, attempts, sent, job_id is not null as has_job from generation_work where user_id = :'user';
+-- a number that is small as jsonb and long as text, in every place
+select pg_temp.refusal(format('select generate(%L, ''x'', params => %L)', :'user', params)) from unnest('{"{\"a\": 1e131000}","{\"a\": [{\"b\": -1e401}]}","{\"a\": 1e-16000}"}'::text[]) params;
+select pg_temp.refusal(format('select generate(%L, ''x'', params => %L)', :'other', '{"a": [1e400, 0, 1e-400, 0e9]}'));
 select pg_temp.refusal(format('select generate(%L, %s)', :'user', arguments)) from (values
     (1, 'null'), (2, ''''''), (3, $$E' \n\t '$$), (4, $$repeat('x', 4001)$$), (5, $$'x', ''$$), (6, $$'x', repeat('y', 201)$$),
     (7, $$'x', duration => 0$$), (8, $$'x', duration => -1$$), (9, $$'x', duration => 601$$), (10, $$'x', params => '[]'$$), (11, $$'x', params => '"x"'$$),

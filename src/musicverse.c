@@ -21,6 +21,7 @@
 #include "core/seal.h"
 #include "core/shared.h"
 #include "core/transfer.h"
+#include "distribution/distribution.h"
 #include "distribution/releases.h"
 #include "generation/generation.h"
 #include "keys/keys.h"
@@ -48,6 +49,7 @@ _PG_init(void)
 	mv_event_init();
 	mv_worker_init();
 	mv_generation_init();
+	mv_distribution_init();
 	mv_releases_init();
 
 	mv_api_init();

@@ -7,7 +7,8 @@
 -- no policy: they are reached through their roots only.
 --
 -- caller_is_service() and current_user_id() stand in a subquery, so that they
--- run once a query and not once a row.
+-- run once a query and not once a row; the one that is asked for second is not
+-- run at all for a user's own row.
 
 create trigger a_ensure_account before insert on payments
     for each row execute function ensure_account('user_id');
@@ -46,12 +47,12 @@ begin
     foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts,
         distributions,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts}'::text[] loop
         execute format('create policy own_rows on %I for select
-            using ((select caller_is_service()) or user_id = (select current_user_id()))', name);
+            using (user_id = (select current_user_id()) or (select caller_is_service()))', name);
     end loop;
     foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
-    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,partners,partner_callbacks}'::text[] loop
+    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,partners,partner_callbacks,isrc_prefixes,gtin_prefixes}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
@@ -77,7 +78,7 @@ create policy own_rows on webhook_state for select
 create function _exposed(kind text, out readable text[], out writable text[], out callable text[]) returns record
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
-        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,
+        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,isrc_prefixes,gtin_prefixes,
             partner_callbacks,distribution_work,distribution_status,partner_status,distribution_success_rate,webhook_success_rate,adoption}'::text[]
         when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,
             distributions,distribution_targets,distribution_history,notifications}'
@@ -93,15 +94,20 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               verify_request_signature,verify_signed_request,
               _gateway_status,metrics,health,
               configure_provider,set_provider_active,remove_provider,_generation_worker,_provider_config,_provider_defaults,
-              configure_partner,set_partner_active,resume_partner,_distribution_worker}'::text[]
+              configure_partner,set_partner_active,resume_partner,_distribution_worker,
+              configure_isrc_prefix,configure_gtin_prefix,next_isrc,next_upc,_gtin_check_digit,
+              ern_message,ern_problems,acknowledgement,batch_complete,ern_folder,ern_batch_id,ern_path,ern_batch_complete_path,
+              ern_resource_name,_check_release_id}'::text[]
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
-              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,
+              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,cover_art,
               create_distribution,check_release,update_release,submit_distribution,cancel_distribution,takedown_distribution,mark_notifications_read,
               _caller_key_id,_check_delegation,_absent,_present}'
         when 'anon' then '{current_user_id,caller_is_service,_now,usage_percentile,request_signature,pre_request,handle_request,
-              openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,partner_callback}' end
+              openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,partner_callback,
+              isrc_is_valid,normalize_isrc,gtin_is_valid,normalize_gtin,iswc_is_valid,normalize_iswc,isni_is_valid,normalize_isni,grid_is_valid,normalize_grid,dpid_is_valid,normalize_dpid,
+              _require_isrc,_require_gtin,_require_iswc,_require_isni,_require_dpid}' end
 $$;
 comment on function _exposed(text) is 'What expose_to() grants to a kind of role beyond what the lesser kinds get';
 

@@ -265,5 +265,15 @@ select 'v2', r.method, case r.operation when 'generate' then '/api/v2/jobs' else
        case r.operation when 'poll_events' then (select jsonb_agg(p order by n) from routes t, jsonb_array_elements(t.parameters) with ordinality p (p, n)
                      where t.version = 'v1' and t.operation = 'list_tracks' and p ->> 'name' in ('limit', 'cursor'))
             else coalesce((select jsonb_agg(p order by n) from jsonb_array_elements(r.parameters) with ordinality p (p, n) where p ->> 'name' <> 'offset'), '[]') end,
-       r.request_schema, r.request_example, r.response_schema, r.is_list or r.operation = 'poll_events', r.has_etag, true
+       r.request_schema, r.request_example, r.response_schema, r.is_list or r.operation = 'poll_events',
+       r.has_etag and r.operation <> 'poll_events', true
   from routes r where r.version = 'v1' and r.is_shipped;
+
+-- What others call, in one version only: they were told the address
+insert into routes (version, method, path, operation, needs_key, cost, tag, summary, description, parameters, request_schema, request_example,
+                    is_raw, is_shipped)
+values ('v1', 'POST', '/api/v1/providers/{name}/callback', 'provider_callback', false, 2, 'Callbacks', 'Take a provider''s callback',
+    'For providers of music, which sign it after Standard Webhooks: no key is needed. Only a wrong signature counts against the address that it comes from.',
+    '[{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}, "example": "sandbox"}]',
+    '{"type": "object", "description": "The provider''s document about a generation"}',
+    '{"id": "gen_1", "status": "running", "progress": 35}', true, true);

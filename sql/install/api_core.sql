@@ -15,16 +15,7 @@ create index api_keys_user_id_created_at_id_idx on api_keys (user_id, created_at
 -- ---- who asks
 
 create function _api_user() returns uuid
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    me uuid := current_user_id();
-begin
-    if me is null then
-        raise exception 'nobody is known to ask' using errcode = 'PT401', hint = 'Send an API key, or a token whose sub is the id of a user.';
-    end if;
-    return me;
-end
-$$;
+language c stable as 'MODULE_PATHNAME', 'musicverse_api_user';
 comment on function _api_user() is 'The user who asks; 401 without one';
 
 create function _caller_key_id() returns uuid
@@ -41,7 +32,7 @@ begin
     if caller_key is null then
         return;
     end if;
-    select a.scopes, a.expires_at, a.allowed_cidrs, a.require_signature into k from api_keys a where a.id = caller_key;
+    select a.scopes, least(a.expires_at, a.works_until) as expires_at, a.allowed_cidrs, a.require_signature into k from api_keys a where a.id = caller_key;
     if not found then
         raise exception 'the key that asks is gone' using errcode = '42501', hint = 'Ask with another key.';
     end if;
@@ -78,33 +69,18 @@ return (select coalesce(jsonb_object_agg(e.key, e.value), '{}') from jsonb_each(
 comment on function _present(jsonb) is 'The properties without those that were not given';
 
 create function _api_range(name text, value numeric, lowest numeric, highest numeric) returns void
-language plpgsql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
-begin
-    if value is null or value not between lowest and highest then
-        raise exception '% must be between % and %, but is %', name, lowest, highest, coalesce(value::text, 'null')
-            using errcode = '22023', detail = json_build_object('field', '/' || name);
-    end if;
-end
-$$;
+language c immutable as 'MODULE_PATHNAME', 'musicverse_api_range';
 comment on function _api_range(text, numeric, numeric, numeric) is 'Refuses a number that is NULL or out of range';
 
 create function _api_choice(name text, value text, known text[]) returns void
-language plpgsql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
-begin
-    if value <> all (known) then
-        raise exception 'unknown % "%"', name, left(value, 100)
-            using errcode = '22023', detail = json_build_object('field', '/' || name), hint = format('Known: %s.', array_to_string(known, ', '));
-    end if;
-end
-$$;
+language c immutable as 'MODULE_PATHNAME', 'musicverse_api_choice';
 comment on function _api_choice(text, text, text[]) is 'Refuses a word that is none of the known ones; NULL passes';
 
 -- ---- pages
 
 -- A cursor holds a digest of the filters of its list, and where to go on.
 create function _api_next(operation text, filters text, variadic place text[]) returns text
-language sql stable set search_path = musicverse, pg_catalog, pg_temp
-as $$ select _cursor(operation, to_json(md5(filters) || place)::text) $$;
+language sql return musicverse._cursor(operation, to_json(md5(filters) || place)::text);
 comment on function _api_next(text, text, text[]) is 'The cursor of the page after a place';
 
 create function _api_place(operation text, filters text, "limit" int, cursor text, "offset" int default 0) returns text[]
@@ -131,42 +107,25 @@ $$;
 comment on function _api_place(text, text, int, text, int) is 'Judges the arguments of a page; where the cursor says that it begins, NULL for the first';
 
 create function _api_page(data json, next_cursor text) returns json
-language sql immutable parallel safe return json_build_object('data', coalesce(data, '[]'), 'next_cursor', next_cursor);
+language sql stable parallel safe return json_build_object('data', coalesce(data, '[]'), 'next_cursor', next_cursor);
 comment on function _api_page(json, text) is 'A page of a list';
 
 -- ---- the JSON of a resource
 
 create function _api_with(resource json, name text, value text) returns json
-language sql immutable parallel safe return (left(resource::text, -1) || ', ' || to_json(name) || ' : ' || to_json(value) || '}')::json;
+language sql stable parallel safe return (left(resource::text, -1) || ', ' || to_json(name) || ' : ' || to_json(value) || '}')::json;
 comment on function _api_with(json, text, text) is 'A resource, not an empty one, with one more property, such as a secret that is seen this once';
 
 create function _api_time(at timestamptz) returns text
-language sql stable parallel safe return to_char(at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"');
+language c immutable strict parallel safe as 'MODULE_PATHNAME', 'musicverse_api_time';
 comment on function _api_time(timestamptz) is 'A time as the API writes it: RFC 3339 in UTC';
 
 create function _api_track(t tracks) returns json
-language sql stable parallel safe return case when t.id is not null then json_build_object(
-    'id', t.id, 'title', t.title, 'style', t.style, 'prompt', t.prompt, 'duration', t.duration, 'audio_url', t.audio_url,
-    'cover_url', t.cover_url, 'metadata', t.metadata, 'isrc', t.isrc, 'created_at', musicverse._api_time(t.created_at),
-    'updated_at', musicverse._api_time(t.updated_at)) end;
+language c stable parallel safe as 'MODULE_PATHNAME', 'musicverse_api_track';
 comment on function _api_track(tracks) is 'A track as JSON';
 
-create function _api_job_v1(j generation_jobs, t tracks) returns json
-language sql stable parallel safe return json_build_object(
-    'job_id', j.id, 'status', j.status, 'progress', j.progress, 'prompt', j.prompt, 'style', j.style, 'duration', j.duration,
-    'params', j.params, 'track_id', t.id, 'result_url', t.audio_url, 'error', j.error, 'created_at', musicverse._api_time(j.created_at),
-    'started_at', musicverse._api_time(j.started_at), 'finished_at', musicverse._api_time(j.finished_at));
-comment on function _api_job_v1(generation_jobs, tracks) is 'A job with the address of its track as JSON of version 1';
-
-create function _api_job_v2(j generation_jobs, t tracks) returns json
-language sql stable parallel safe return json_build_object(
-    'id', j.id, 'status', j.status, 'progress', j.progress, 'prompt', j.prompt, 'style', j.style, 'duration', j.duration,
-    'params', j.params, 'track', musicverse._api_track(t), 'error', j.error, 'created_at', musicverse._api_time(j.created_at),
-    'started_at', musicverse._api_time(j.started_at), 'finished_at', musicverse._api_time(j.finished_at));
-comment on function _api_job_v2(generation_jobs, tracks) is 'A job with its track as JSON of version 2';
-
 create function _api_job(version int, j generation_jobs, t tracks) returns json
-language sql stable parallel safe return case version when 1 then musicverse._api_job_v1(j, t) else musicverse._api_job_v2(j, t) end;
+language c stable parallel safe as 'MODULE_PATHNAME', 'musicverse_api_job';
 comment on function _api_job(int, generation_jobs, tracks) is 'A job as JSON of a version';
 
 create function _api_webhook(w webhooks) returns json

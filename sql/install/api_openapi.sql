@@ -33,10 +33,14 @@ language sql immutable parallel safe return '{
       "detail": "The API key lacks the scope \"tracks:read\"."},
     "404": {"type": "not-found", "title": "Not found", "description": "There is no such thing of yours",
       "detail": "Track 0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11 does not exist."},
+    "406": {"type": "not-acceptable", "title": "Not acceptable", "description": "Accept excludes what would be answered",
+      "detail": "The answer is application/json, which the header Accept excludes."},
     "409": {"type": "conflict", "title": "In conflict with the present state",
       "description": "What it is to be done to is not in a state for it, or another request with this Idempotency-Key is under way",
       "detail": "Job 3f2a9d34-11b8-4a53-8c1f-2f2b9f7b1c90 is completed already.", "hint": "Only a job that is queued or started can be cancelled."},
     "413": {"type": "content-too-large", "title": "The content is too large", "description": "The body is too large"},
+    "415": {"type": "unsupported-media-type", "title": "Unsupported type of content", "description": "The body is not JSON in UTF-8, or is compressed",
+      "detail": "The body is text/plain; send application/json in UTF-8."},
     "422": {"type": "invalid-request", "title": "The request is not valid", "description": "A value is not valid; errors names it",
       "detail": "/prompt must not be empty.", "errors": [{"field": "/prompt", "message": "must not be empty"}]},
     "429": {"type": "rate-limited", "title": "Too many requests", "description": "A limit is reached; Retry-After tells when to come back",
@@ -53,6 +57,7 @@ language sql immutable parallel safe return '{
     {"name": "Events", "description": "What happened, to be asked for"},
     {"name": "API keys", "description": "Who may do what"},
     {"name": "Usage", "description": "Who you are, what you may use and have used"},
+    {"name": "Callbacks", "description": "For those who make the music; not for clients"},
     {"name": "Distribution", "description": "To streaming platforms"},
     {"name": "About", "description": "The API itself"}
   ],
@@ -68,13 +73,13 @@ create function _openapi_operation(r routes, example json) returns jsonb
 language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
     select jsonb_strip_nulls(jsonb_build_object(
         'operationId', r.operation, 'tags', jsonb_build_array(r.tag), 'summary', r.summary,
-        'description', nullif(concat_ws(e'\n\n', r.description, case when r.cost <> 1 then format('Costs %s calls.', r.cost) end), ''),
+        'description', nullif(concat_ws(e'\n\n', r.description, case when r.cost <> 1 and not r.is_raw then format('Costs %s calls.', r.cost) end), ''),
         'security', case when r.needs_key then jsonb_build_array(jsonb_build_object('bearer', s.scopes), jsonb_build_object('apiKey', s.scopes),
                          jsonb_build_object('bearer', s.scopes, 'signature', '[]'::jsonb)) else '[]' end)
         -- examples hold nulls, which stay
         ) || jsonb_build_object(
         'parameters', r.parameters
-            || case when r.method = 'POST' then '[{"$ref": "#/components/parameters/IdempotencyKey"}]' else '[]' end::jsonb
+            || case when r.method = 'POST' and not r.is_raw then '[{"$ref": "#/components/parameters/IdempotencyKey"}]' else '[]' end::jsonb
             || case when r.has_etag then '[{"$ref": "#/components/parameters/IfNoneMatch"}]' else '[]' end::jsonb,
         'responses', jsonb_build_object(r.status::text, jsonb_build_object(
             'description', case r.status when 201 then 'Made' when 202 then 'Queued' when 204 then 'Done' else 'Success' end,
@@ -84,9 +89,11 @@ language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
                else '{}' end)
             || case when r.has_etag then '{"304": {"$ref": "#/components/responses/NotModified"}}' else '{}' end::jsonb
             || (select jsonb_object_agg(e.status, jsonb_build_object('$ref', '#/components/responses/Problem' || e.status))
-                  from unnest(array['400', '429', '500', '503'] || case when r.needs_key then '{401,403}'::text[] end
-                              || case when r.path ~ '\{' then '404' end || case when r.method <> 'GET' then '409' end
+                  from unnest(array['400', '429', '500', '503'] || case when r.needs_key then '{401,403}'::text[] when r.is_raw then '{401}' end
+                              || case when r.path ~ '\{' then '404' end || case when r.method <> 'GET' and not r.is_raw then '409' end
                               || case when r.request_schema is not null then '413' end
+                              || case when r.request_schema is not null and not r.is_raw then '415' end
+                              || case when r.response_schema is not null then '406' end
                               || case when r.request_schema is not null or r.parameters <> '[]' then '422' end
                               || case when r.operation = 'takedown_distribution' and r.is_shipped then '501' end) e (status)
                  where e.status is not null))

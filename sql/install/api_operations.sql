@@ -4,22 +4,20 @@
 -- isn't the caller's is not there: PT404, as PostgREST has no 404 for P0002.
 --
 -- A list fetches one row more than asked for: it tells whether there is a next page.
+-- It goes by its index whatever the arguments are, so its plan is made once:
+-- the server would make one each time, as it takes an unknown limit for a large one.
 --
--- In plpgsql, which keeps its plans; the wrappers are single expressions, which
--- the planner takes in.
+-- In plpgsql, which keeps its plans, or in C what is asked most; the wrappers
+-- are single expressions, which the planner takes in.
 
 create function _api_missing(kind text, id uuid) returns void
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-begin
-    raise exception '% % does not exist', kind, coalesce(id::text, 'null') using errcode = 'PT404';
-end
-$$;
+language c stable as 'MODULE_PATHNAME', 'musicverse_api_missing';
 comment on function _api_missing(text, uuid) is 'Raises that something of the caller''s does not exist';
 
 -- ---- generation
 
 create function _api_list_jobs(version int, "limit" int, cursor text, "offset" int, status text) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     me uuid := _api_user();
     filters text := jsonb_build_array(status);
@@ -46,20 +44,7 @@ $$;
 comment on function _api_list_jobs(int, int, text, int, text) is 'A page of jobs, newest first';
 
 create function _api_get_job(version int, job_id uuid) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    me uuid := _api_user();
-    result json;
-begin
-    select _api_job(version, j, t) into result
-      from generation_jobs j left join tracks t on t.id = j.track_id and t.deleted_at is null
-     where j.id = job_id and j.user_id = me;
-    if not found then
-        perform _api_missing('job', job_id);
-    end if;
-    return result;
-end
-$$;
+language c stable as 'MODULE_PATHNAME', 'musicverse_api_get_job';
 comment on function _api_get_job(int, uuid) is 'A job and its track';
 
 create function _api_generate(version int, prompt text, style text, duration int, params jsonb) returns json
@@ -102,7 +87,7 @@ comment on function _api_cancel_job(int, uuid) is 'Cancels a job; one that is ca
 
 create function _api_list_tracks(operation text, "limit" int, cursor text, "offset" int, style text, created_after timestamptz,
                                  created_before timestamptz, sort text) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     me uuid := _api_user();
     filters text := jsonb_build_array(style, extract(epoch from created_after), extract(epoch from created_before), sort);
@@ -149,18 +134,7 @@ $$;
 comment on function _api_list_tracks(text, int, text, int, text, timestamptz, timestamptz, text) is 'A page of the tracks that are not deleted';
 
 create function _api_get_track(track_id uuid) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    me uuid := _api_user();
-    t tracks;
-begin
-    select * into t from tracks x where x.id = track_id and x.user_id = me and x.deleted_at is null;
-    if not found then
-        perform _api_missing('track', track_id);
-    end if;
-    return _api_track(t);
-end
-$$;
+language c stable as 'MODULE_PATHNAME', 'musicverse_api_get_track';
 comment on function _api_get_track(uuid) is 'A track that is not deleted';
 
 create function _api_update_track(track_id uuid, changes jsonb) returns json
@@ -228,7 +202,7 @@ $$;
 comment on function _api_create_webhook(text, text[], text, jsonb) is 'Makes a webhook; its secret is seen this once';
 
 create function _api_list_webhooks(operation text, "limit" int, cursor text, "offset" int) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     me uuid := _api_user();
     place text[] := _api_place(operation, '', "limit", cursor, "offset");
@@ -432,7 +406,7 @@ comment on function _api_replay_delivery(uuid) is 'Sends a delivery again';
 -- ---- events
 
 create function _api_list_event_types(operation text, "limit" int, cursor text, "offset" int) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     place text[] := _api_place(operation, '', "limit", cursor, "offset");
     page event_types[];
@@ -478,8 +452,11 @@ $$;
 comment on function _api_list_events(int, text) is 'Events behind a cursor, and always one to go on from';
 
 create function _api_list_scopes() returns json
-language sql stable set search_path = musicverse, pg_catalog, pg_temp
-as $$ select _api_page(json_agg(json_build_object('name', s.name, 'description', s.description) order by s.name), null) from scopes s $$;
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return (select _api_page(json_agg(json_build_object('name', s.name, 'description', s.description) order by s.name), null) from scopes s);
+end
+$$;
 comment on function _api_list_scopes() is 'The catalogue of scopes';
 
 -- ---- API keys
@@ -512,7 +489,7 @@ $$;
 comment on function _api_create_api_key(text, text[], timestamptz, cidr[], boolean) is 'Makes an API key; its text is seen this once';
 
 create function _api_list_api_keys(operation text, "limit" int, cursor text, "offset" int) returns json
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp set plan_cache_mode = force_generic_plan as $$
 declare
     me uuid := _api_user();
     place text[] := _api_place(operation, '', "limit", cursor, "offset");

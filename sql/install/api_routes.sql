@@ -30,6 +30,7 @@ create table routes (
     request_example jsonb,
     is_list         boolean not null default false,
     has_etag        boolean not null default false,
+    is_raw          boolean not null default false check (not is_raw or not needs_key and not is_list and not has_etag),
     is_shipped      boolean not null default false,
     primary key (version, method, path),
     unique (version, operation)
@@ -40,13 +41,14 @@ comment on column routes.path is 'Template, such as /api/v1/jobs/{job_id}';
 comment on column routes.operation is 'The function of schema musicverse_<version> that is called; with PostgREST /rpc/<operation>';
 comment on column routes.scope is 'What a key must be allowed to do; NULL for any key';
 comment on column routes.needs_key is 'False for what anybody may ask';
-comment on column routes.cost is 'Tokens that a call takes';
+comment on column routes.cost is 'Tokens that a call takes; of a raw route only one that is answered with 401';
 comment on column routes.status is 'Of an answer that succeeds';
 comment on column routes.parameters is 'Path and query parameters as OpenAPI has them; their names are those of the function''s arguments';
 comment on column routes.request_schema is 'JSON Schema of the body; NULL where none is taken';
 comment on column routes.response_schema is 'JSON Schema of the answer that succeeds; NULL where it has no body';
 comment on column routes.is_list is 'Takes limit and cursor, returns data and next_cursor';
 comment on column routes.has_etag is 'Is answered with an ETag and heeds If-None-Match';
+comment on column routes.is_raw is 'The operation gets headers and body as they were sent, proves them itself, and returns the status to answer';
 comment on column routes.is_shipped is 'Comes with the extension, so is not part of a dump';
 
 -- ALWAYS, as a subscriber of a replication changes them as well

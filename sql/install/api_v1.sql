@@ -246,6 +246,12 @@ language sql
 return musicverse._api_change_distribution(distribution_id, 'takedown', platforms, null);
 comment on function musicverse_v1.takedown_distribution(uuid, text[]) is 'Takes a distribution down';
 
+-- Not for PostgREST's /rpc, which hands no headers on: whoever calls it there gives its own
+create function musicverse_v1.provider_callback(name text, headers jsonb, body text) returns int
+language sql
+return musicverse.provider_callback(name, headers, body);
+comment on function musicverse_v1.provider_callback(text, jsonb, text) is 'Takes a provider''s signed callback';
+
 create function musicverse_v1.get_openapi() returns json
 language sql stable
 return musicverse._openapi_json('v1');

@@ -115,6 +115,8 @@ begin
             using errcode = '22023', hint = 'Leave it out for any style.';
     elsif jsonb_typeof(params) <> 'object' then
         raise exception 'params must be a JSON object, not %', jsonb_typeof(params) using errcode = '22023', hint = 'Write {"tempo": 120}.';
+    elsif _has_absurd_number(params) then
+        raise exception 'params hold a number of hundreds of digits' using errcode = '22023', hint = 'Write it as a string.';
     elsif octet_length(params::text) > 16384 then
         raise exception 'params have % bytes, more than 16384', octet_length(params::text)
             using errcode = '22023', hint = 'Pass large things by URL.';

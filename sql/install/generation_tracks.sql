@@ -17,6 +17,8 @@ begin
     if changes is null or jsonb_typeof(changes) <> 'object' then
         raise exception 'changes must be a JSON object, not %', coalesce(jsonb_typeof(changes), 'null')
             using errcode = '22023', hint = 'Write {"title": "Battle at Dawn"}.';
+    elsif _has_absurd_number(changes) then
+        raise exception 'changes hold a number of hundreds of digits' using errcode = '22023', hint = 'Write it as a string.';
     end if;
     select x.* into t from tracks x
      where x.id = update_track.id and x.deleted_at is null and (caller_is_service() or x.user_id = current_user_id())

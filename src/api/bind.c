@@ -170,14 +170,23 @@ bind_body(MvApiCall *call)
 	}
 }
 
-static void
+static bool
 bind_raw(MvApiCall *call)
 {
+	const MvApiRequest *request = call->request;
+
 	for (int i = 0; i < call->route->nargs; i++)
 		if (call->route->args[i].source == MV_FROM_RAW_BODY)
-			give(call, i, PointerGetDatum(cstring_to_text_with_len(call->request->body, call->request->body_len)), false);
+		{
+			Size		valid = mv_valid_text(request->body, request->body_len);
+
+			if (valid != request->body_len)
+				return mv_problem(call, MV_P_BAD_REQUEST, "The body is not valid UTF-8, or has a NUL, at byte %zu.", valid + 1);
+			give(call, i, PointerGetDatum(cstring_to_text_with_len(request->body, request->body_len)), false);
+		}
 		else if (call->route->args[i].source == MV_FROM_HEADERS)
-			give(call, i, JsonbPGetDatum(mv_headers_json(call->request)), false);
+			give(call, i, JsonbPGetDatum(mv_headers_json(request)), false);
+	return true;
 }
 
 bool
@@ -187,14 +196,13 @@ mv_bind(MvApiCall *call)
 
 	if (!bind_path(call))
 		return false;
+	if (call->route->is_raw)
+		return bind_raw(call);
 	bind_query(call);
 	in_query = list_length(call->errors);
 	bind_body(call);
 	if (call->errors == NIL)
-	{
-		bind_raw(call);
-		return true;
-	}
+		return bind_raw(call);
 	{
 		MvFieldError *first = linitial(call->errors);
 

@@ -100,6 +100,7 @@ typedef struct MvApiCall
 	bool		has_run;
 	char	   *result;			/* NULL = SQL's null, or nothing is returned */
 	Size		result_len;
+	int			raw_status;		/* of a raw route; there is no result then */
 
 	/* problem.c */
 	const struct MvProblemType *problem;	/* NULL = none */

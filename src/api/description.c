@@ -90,7 +90,8 @@ make(text *version)
 	bool		isnull;
 
 	SPI_connect();
-	if (SPI_execute_with_args("select musicverse.openapi($1)::text", 1, types, values, NULL, true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+	if (SPI_execute_with_args("select musicverse.openapi($1)::text", 1, types, values, NULL, true, 1) != SPI_OK_SELECT ||
+		SPI_processed != 1)
 		elog(ERROR, "could not describe the API");
 	document = DatumGetTextPCopy(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
 	document = memcpy(MemoryContextAlloc(context, VARSIZE(document)), document, VARSIZE(document));

@@ -102,9 +102,12 @@ serve(MvApiCall *call, MvRoutes *routes)
 	bool		good = mv_read_headers(call);
 
 	good &= mv_read_target(call);
-	return good &&
-		find_route(call, routes) &&
-		mv_identify(call) &&
+	if (!good || !find_route(call, routes))
+		return false;
+	if (call->route->is_raw)
+		return mv_identify_raw(call) && mv_check_body_size(call) && resolve(call, routes) && mv_bind(call) && mv_operate(call) &&
+			mv_judge_raw(call);
+	return mv_identify(call) &&
 		mv_check_accept(call) &&
 		mv_check_body_size(call) &&
 		resolve(call, routes) &&

@@ -34,6 +34,7 @@ typedef struct MvApiRequest
 	const char *body;
 	Size		body_len;
 	const inet *client_ip;		/* NULL = not known */
+	bool		owns_transaction;	/* nothing else is in it: what is deferred can be done with the operation */
 	int64		received_us;	/* by the monotonic clock, for the duration in the usage; 0 = now */
 } MvApiRequest;
 

@@ -125,7 +125,8 @@ define_settings(void)
 							"0 = without limit.", &gateway_connections_per_address, 100, 0, 100000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomStringVariable("musicverse.gateway_document_root", "Folder whose files the gateway serves beside the API.",
 							   "An absolute path; empty for none. By default the documentation of the API that was installed.",
-							   &gateway_document_root, installed_pages(), PGC_SIGHUP, GUC_SUPERUSER_ONLY, gateway_check_document_root, NULL, NULL);
+							   &gateway_document_root, installed_pages(), PGC_SIGHUP, GUC_SUPERUSER_ONLY,
+							   gateway_check_document_root, NULL, NULL);
 	DefineCustomBoolVariable("musicverse.require_https", "Refuses requests that did not come by https to a trusted proxy.",
 							 NULL, &gateway_require_https, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomEnumVariable("musicverse.gateway_access_log", "Which requests the gateway logs: off, errors or on.",

@@ -88,16 +88,28 @@ make_room(void)
 	return false;
 }
 
+/* An address as it is counted: IPv6 by its network of 64 bits, as one host has all of it. */
+static Address
+counted_as(const Connection *connection)
+{
+	Address		address = connection->peer;
+
+	if (address.family == AF_INET6)
+		memset(address.bytes + 8, 0, 8);
+	return address;
+}
+
 /* Counts the connection among those of its address; false when there are too many. */
 static bool
 count_peer(Connection *connection)
 {
+	Address		address = counted_as(connection);
 	bool		found;
 	Peer	   *peer;
 
 	if (gateway_connections_per_address == 0 || gateway_in(mv_trusted_proxies, &connection->peer))
 		return true;
-	peer = hash_search(peers, &connection->peer, HASH_ENTER_NULL, &found);
+	peer = hash_search(peers, &address, HASH_ENTER_NULL, &found);
 	if (peer == NULL)
 		return false;
 	if (!found)
@@ -114,10 +126,11 @@ forget(Connection *connection)
 {
 	if (connection->counted)
 	{
-		Peer	   *peer = hash_search(peers, &connection->peer, HASH_FIND, NULL);
+		Address		address = counted_as(connection);
+		Peer	   *peer = hash_search(peers, &address, HASH_FIND, NULL);
 
 		if (peer != NULL && --peer->connections <= 0)
-			hash_search(peers, &connection->peer, HASH_REMOVE, NULL);
+			hash_search(peers, &address, HASH_REMOVE, NULL);
 	}
 	free(connection->target);
 	free(connection->body);

@@ -94,6 +94,7 @@ typedef struct Connection
 	size_t		target_room;
 	bool		begun;			/* its head was looked at */
 	bool		expects_body;
+	bool		chunked;
 	bool		too_large;
 	char	   *body;			/* malloc'd */
 	size_t		body_len;
@@ -236,6 +237,15 @@ extern enum MHD_Result gateway_send(Request *request, const MvApiResponse *answe
 extern enum MHD_Result gateway_problem(Request *request, int status, const char *detail);
 
 extern const char *gateway_title(int status);
+
+/* An id for a request that failed before the dispatcher gave it one. */
+extern void gateway_make_id(char id[37]);
+
+/*
+ * Bytes above the limit of a body that are read before the connection is cut:
+ * who is answered while it sends sees a broken connection, not the answer.
+ */
+#define PATIENCE_WITH_BODY (1024 * 1024)
 
 /* ---- gateway_run.c ---- */
 

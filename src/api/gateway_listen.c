@@ -163,13 +163,17 @@ bind_socket(const Listener *listener, int port, bool shared)
 static int
 port_of(int fd)
 {
-	struct sockaddr_storage storage = {0};
-	socklen_t	len = sizeof(storage);
+	union
+	{
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	}			bound = {0};
+	socklen_t	len = sizeof(bound);
 
-	if (getsockname(fd, (struct sockaddr *) &storage, &len) != 0)
+	if (getsockname(fd, &bound.any, &len) != 0)
 		return 0;
-	return ntohs(storage.ss_family == AF_INET6 ? ((struct sockaddr_in6 *) &storage)->sin6_port :
-				 ((struct sockaddr_in *) &storage)->sin_port);
+	return ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port : bound.v4.sin_port);
 }
 
 /* Under the lock: has another of our workers this very list bound already? */

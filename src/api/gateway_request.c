@@ -13,11 +13,11 @@
 #include <sys/socket.h>
 
 #include "api/gateway_int.h"
+#include "api/problem.h"
 #include "core/uuid7.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
 
-#define PATIENCE_WITH_BODY (1024 * 1024)	/* bytes above the limit that are read before the connection is cut */
 #define KEPT_ROOM	16384
 
 /* The one whose head was read last; without a body it is also the next to be answered. */
@@ -58,7 +58,7 @@ gateway_request_line(void *cls, const char *uri, struct MHD_Connection *mhd)
 	connection->target_len = 0;
 	connection->begun = false;
 	connection->too_large = false;
-	connection->expects_body = false;
+	connection->expects_body = connection->chunked = false;
 	connection->body_len = connection->body_dropped = 0;
 	if (len + 1 > connection->target_room)
 	{
@@ -187,15 +187,21 @@ gateway_send(Request *request, const MvApiResponse *answer, struct MHD_Response 
 enum MHD_Result
 gateway_problem(Request *request, int status, const char *detail)
 {
-	MvApiResponse answer = {.status = status, .operation = "none", .request_id = ""};
+	char		id[37];
+	MvApiResponse answer = {.status = status, .operation = "none", .request_id = id};
+	const char *title = gateway_title(status);
+	const char *type = mv_problem_type(status, &title);
 	char		body[512];
 
+	gateway_make_id(id);
 	/* what is said here needs no escape */
-	answer.body_len = snprintf(body, sizeof(body), "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\"}\n",
-							   gateway_title(status), status, detail);
+	answer.body_len = snprintf(body, sizeof(body),
+							   "{\"type\":\"%s%s\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
+							   type == NULL ? "about:blank" : "/problems/", type == NULL ? "" : type, title, status, detail, id);
 	answer.body = body;
 	answer.headers[answer.nheaders++] = (MvHeader) {"Content-Type", "application/problem+json"};
 	answer.headers[answer.nheaders++] = (MvHeader) {"Cache-Control", "no-store"};
+	answer.headers[answer.nheaders++] = (MvHeader) {"X-Request-Id", id};
 	if (status == 503)
 		answer.headers[answer.nheaders++] = (MvHeader) {"Retry-After", "1"};
 	return gateway_send(request, &answer, NULL);
@@ -332,6 +338,7 @@ gateway_handle(void *cls, struct MHD_Connection *mhd, const char *url, const cha
 		if (gateway_judge_head(&current, method, version, &status) != NULL)
 			return MHD_NO;
 	}
-	current.close = connection->too_large;
+	/* before 1.0 libmicrohttpd ends chunks at a bare LF too: what follows one could be another request to a proxy's mind */
+	current.close = connection->too_large || (connection->chunked && MHD_VERSION < 0x01000000);
 	return answer(&current);
 }

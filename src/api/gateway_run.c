@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "api/gateway_int.h"
+#include "api/problem.h"
 #include "catalog/pg_extension.h"
 #include "core/catalog.h"
 #include "core/uuid7.h"
@@ -109,14 +110,16 @@ failed(MvApiResponse *response, int status, const char *id)
 {
 	static char body[400];
 	static char request_id[40];
+	const char *title;
+	const char *type = mv_problem_type(status, &title);
 
 	strlcpy(request_id, id, sizeof(request_id));
 	memset(response, 0, sizeof(*response));
 	response->status = status;
 	response->body = body;
 	response->body_len = snprintf(body, sizeof(body),
-								  "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
-								  gateway_title(status), status,
+								  "{\"type\":\"/problems/%s\",\"title\":\"%s\",\"status\":%d,\"detail\":\"%s\",\"request_id\":\"%s\"}\n",
+								  type, title, status,
 								  status == 503 ? "The request could not be served now." :
 								  "The request failed. The server's log says why, under this id.",
 								  request_id);
@@ -129,9 +132,8 @@ failed(MvApiResponse *response, int status, const char *id)
 	response->request_id = request_id;
 }
 
-/* An id for a request that failed before it got one. */
-static void
-make_id(char id[37])
+void
+gateway_make_id(char id[37])
 {
 	pg_uuid_t	uuid;
 
@@ -157,6 +159,7 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 		.body = connection->body_len > 0 ? connection->body : "",
 		.body_len = connection->body_len,
 		.client_ip = &client_ip,
+		.owns_transaction = true,
 		.received_us = connection->received_us,
 	};
 
@@ -181,7 +184,7 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 		{
 			char		id[37];
 
-			make_id(id);
+			gateway_make_id(id);
 			failed(response, 503, id);
 		}
 		commit();
@@ -191,7 +194,7 @@ gateway_dispatch(Request *request, MvApiResponse *response)
 		char		id[37];
 
 		MemoryContextSwitchTo(context);
-		make_id(id);
+		gateway_make_id(id);
 		failed(response, recover(id), id);
 	}
 	PG_END_TRY();

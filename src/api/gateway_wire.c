@@ -109,8 +109,9 @@ judge_body(Request *request, int *status)
 	const MvField *coding = gateway_field(request, "transfer-encoding", &codings);
 	const MvField *expectation = gateway_field(request, "expect", &expectations);
 	Connection *connection = request->connection;
-	bool		large = false;
+	bool		hopeless = false;
 
+	connection->chunked = coding != NULL;
 	*status = 400;
 	if (lengths > 1)
 		return "Several Content-Length headers.";
@@ -129,12 +130,15 @@ judge_body(Request *request, int *status)
 	{
 		if (length->value_len == 0 || !all_of(length->value, length->value_len, DIGITS))
 			return "A Content-Length that is no number.";
-		large = length->value_len > 18 || strtoll(length->value, NULL, 10) > mv_max_request_body;
+		int64		len = length->value_len > 18 ? PG_INT64_MAX : strtoll(length->value, NULL, 10);
+
+		/* a little too much is read and thrown away, unless the client waits for our word */
+		hopeless = len > (int64) mv_max_request_body + (expectation != NULL ? 0 : PATIENCE_WITH_BODY / 2);
 		connection->expects_body = !all_of(length->value, length->value_len, "0");
 	}
 	else
 		connection->expects_body = coding != NULL;
-	if (large)
+	if (hopeless)
 	{
 		*status = 413;
 		return "The body is larger than this server takes.";

@@ -7,12 +7,16 @@
 #include "access/htup_details.h"
 #include "api/bind.h"
 #include "api/dispatch.h"
+#include "core/caller.h"
+#include "core/json_members.h"
+#include "core/proxies.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
+#include "utils/guc.h"
 #include "utils/inet.h"
 #include "utils/jsonb.h"
 
@@ -144,22 +148,32 @@ mv_headers_json(const MvApiRequest *request)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+static void
+push_text(JsonbParseState **state, JsonbIteratorToken token, const char *value)
+{
+	JsonbValue	text = {.type = jbvString};
+
+	text.val.string.val = unconstify(char *, value);
+	text.val.string.len = strlen(value);
+	pushJsonbValue(state, token, &text);
+}
+
+/* The length only where there is no body to tell it: of an answer to HEAD */
 static Jsonb *
-answered_headers(const MvApiResponse *response)
+answered_headers(const MvApiResponse *response, bool is_head)
 {
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < response->nheaders; i++)
 	{
-		JsonbValue	text = {.type = jbvString};
-
-		text.val.string.val = unconstify(char *, response->headers[i].name);
-		text.val.string.len = strlen(response->headers[i].name);
-		pushJsonbValue(&state, WJB_KEY, &text);
-		text.val.string.val = unconstify(char *, response->headers[i].value);
-		text.val.string.len = strlen(response->headers[i].value);
-		pushJsonbValue(&state, WJB_VALUE, &text);
+		push_text(&state, WJB_KEY, response->headers[i].name);
+		push_text(&state, WJB_VALUE, response->headers[i].value);
+	}
+	if (is_head && response->body_len > 0)
+	{
+		push_text(&state, WJB_KEY, "Content-Length");
+		push_text(&state, WJB_VALUE, psprintf("%zu", response->body_len));
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
@@ -178,18 +192,59 @@ take_text(FunctionCallInfo fcinfo, int argno, const char **value, Size *len)
 	}
 }
 
+/* Found once a query */
+static TupleDesc
+result_type(FunctionCallInfo fcinfo)
+{
+	FmgrInfo   *function = fcinfo->flinfo;
+
+	if (function->fn_extra == NULL)
+	{
+		MemoryContext context = MemoryContextSwitchTo(function->fn_mcxt);
+		TupleDesc	desc;
+
+		if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "return type must be a row type");
+		function->fn_extra = BlessTupleDesc(desc);
+		MemoryContextSwitchTo(context);
+	}
+	return function->fn_extra;
+}
+
+/*
+ * The client's address. A service is believed. Anybody else could name one
+ * that a stolen key may be used from, or use up the limits of a stranger: for
+ * them it is what pre_request() finds, or not known.
+ */
+static const inet *
+client_address(FunctionCallInfo fcinfo, inet *found)
+{
+	static const char *const name[] = {"x-forwarded-for"};
+	const char *headers;
+	char	   *list = NULL;
+
+	if (mv_caller_is_service())
+		return PG_ARGISNULL(5) ? NULL : PG_GETARG_INET_PP(5);
+	headers = GetConfigOption("request.headers", true, false);
+	if (headers == NULL || headers[0] == '\0' || !mv_json_members(headers, name, 1, &list) || list == NULL ||
+		!mv_client_address(NULL, list, strlen(list), found))
+		return NULL;
+	return found;
+}
+
 /* handle_request(method text, path text, query jsonb, headers jsonb, body text, client_ip inet) */
 Datum
 musicverse_handle_request(PG_FUNCTION_ARGS)
 {
 	MvApiRequest request = {0};
 	MvApiResponse response;
+	inet		address;
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
+	bool		is_head;
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
-		elog(ERROR, "return type must be a row type");
+	desc = result_type(fcinfo);
 	for (int i = 0; i < 2; i++)
 		if (PG_ARGISNULL(i))
 			ereport(ERROR,
@@ -200,13 +255,14 @@ musicverse_handle_request(PG_FUNCTION_ARGS)
 	request.query = take_fields(fcinfo, 2, "query", false, &request.nquery);
 	request.headers = take_fields(fcinfo, 3, "headers", true, &request.nheaders);
 	take_text(fcinfo, 4, &request.body, &request.body_len);
-	request.client_ip = PG_ARGISNULL(5) ? NULL : PG_GETARG_INET_PP(5);
+	request.client_ip = client_address(fcinfo, &address);
 
 	mv_api_handle(&request, &response);
 
 	values[0] = Int32GetDatum(response.status);
-	values[1] = JsonbPGetDatum(answered_headers(&response));
+	is_head = request.method_len == 4 && memcmp(request.method, "HEAD", 4) == 0;
+	values[1] = JsonbPGetDatum(answered_headers(&response, is_head));
 	values[2] = PointerGetDatum(cstring_to_text_with_len(response.body, response.body_len));
-	nulls[2] = response.body_len == 0 || (request.method_len == 4 && memcmp(request.method, "HEAD", 4) == 0);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	nulls[2] = response.body_len == 0 || is_head;
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(desc, values, nulls)));
 }

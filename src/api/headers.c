@@ -27,6 +27,9 @@ static const struct
 	[MV_H_TIMESTAMP] = {"x-timestamp", false},
 };
 
+#define MAX_HEADERS	1000		/* of handle_request(): the gateway takes less */
+#define MAX_LIST	16384		/* bytes of a header that came several times */
+
 static bool
 is_space(char c)
 {
@@ -48,6 +51,8 @@ mv_read_headers(MvApiCall *call)
 {
 	int			twice = -1;
 
+	if (call->request->nheaders > MAX_HEADERS)
+		return mv_problem(call, MV_P_BAD_REQUEST, "The request has more than %d headers.", MAX_HEADERS);
 	for (int i = 0; i < call->request->nheaders; i++)
 	{
 		const MvField *field = &call->request->headers[i];
@@ -65,6 +70,8 @@ mv_read_headers(MvApiCall *call)
 			return mv_problem(call, MV_P_BAD_REQUEST, "The header %s has a control character.", known[h].name);
 		if (call->headers[h] == NULL)
 			call->headers[h] = pnstrdup(value, len);
+		else if (known[h].is_list && strlen(call->headers[h]) + len > MAX_LIST)
+			return mv_problem(call, MV_P_BAD_REQUEST, "The header %s has more than %d bytes in all.", known[h].name, MAX_LIST);
 		else if (known[h].is_list)
 			call->headers[h] = psprintf("%s, %.*s", call->headers[h], (int) len, value);
 		else if (twice < 0 && (strlen(call->headers[h]) != len || memcmp(call->headers[h], value, len) != 0))

@@ -92,7 +92,10 @@ append_part(StringInfo out, const char *part, Size len)
 	appendBinaryStringInfo(out, part, len);
 }
 
-/* A digest of all that makes a request the same one */
+/*
+ * A digest of all that makes a request the same one. The key is part of it, as
+ * an answer may hold what another key of the user's would not be given.
+ */
 static void
 digest(MvApiCall *call, unsigned char out[MV_HASH_LEN])
 {
@@ -108,6 +111,7 @@ digest(MvApiCall *call, unsigned char out[MV_HASH_LEN])
 		append_part(&all, call->parameters[i].value, strlen(call->parameters[i].value));
 	}
 	append_part(&all, call->request->body, call->request->body_len);
+	append_part(&all, (char *) &call->verdict.key_id, call->verdict.has_key ? UUID_LEN : 0);
 	mv_key_hash(all.data, all.len, out);
 	pfree(all.data);
 }

@@ -102,6 +102,7 @@ bool
 mv_identify(MvApiCall *call)
 {
 	pg_uuid_t	user_id;
+	pg_uuid_t	key_id = {{0}};
 
 	if (!find_key(call))
 		return false;
@@ -112,8 +113,15 @@ mv_identify(MvApiCall *call)
 	}
 	else if (mv_caller(&user_id))
 	{
+		/* within a call by a key, whose scopes hold here too: they are seen only with the key */
+		bool		by_key = mv_caller_key(&key_id);
+
+		if (by_key && call->route->scope != NULL)
+			return mv_problem(call, MV_P_UNAUTHORIZED, "The caller came by an API key, which has to be sent along.");
 		mv_verdict_user(&user_id, call->route->cost, &call->verdict);
 		call->judged = true;
+		call->verdict.has_key = by_key;
+		call->verdict.key_id = key_id;
 	}
 	else if (call->route->needs_key)
 		return mv_problem(call, MV_P_UNAUTHORIZED, "Send an API key as \"Authorization: Bearer mvai_...\" or in the header X-API-Key.");
@@ -128,4 +136,41 @@ mv_identify(MvApiCall *call)
 		call->response->user_id = call->verdict.user_id;
 	}
 	return call->verdict.allowed ? true : refuse(call);
+}
+
+/* --- raw routes ------------------------------------------------------------ */
+
+bool
+mv_identify_raw(MvApiCall *call)
+{
+	mv_verdict_proof(call->request->client_ip, call->route->cost, &call->verdict);
+	call->judged = true;
+	return call->verdict.allowed ? true : refuse(call);
+}
+
+bool
+mv_judge_raw(MvApiCall *call)
+{
+	int			status = call->result == NULL ? 0 : atoi(call->result);
+
+	call->result = NULL;
+	call->result_len = 0;
+	if (status >= 200 && status <= 299)
+	{
+		call->raw_status = status;
+		return true;
+	}
+	if (status == 401)
+	{
+		mv_false_proof(call->request->client_ip, call->route->cost);
+		return mv_problem(call, MV_P_BAD_SIGNATURE, "It is missing, wrong, or too old.");
+	}
+	if (status < 400 || status > 599)
+	{
+		ereport(LOG_SERVER_ONLY,
+				(errmsg("request %s: operation %s returned %d, which is no status to answer",
+						call->request_id, call->route->operation, status)));
+		status = 500;
+	}
+	return mv_problem_of_status(call, status);
 }

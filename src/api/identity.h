@@ -14,4 +14,17 @@
  */
 extern bool mv_identify(MvApiCall *call);
 
+/*
+ * The same for a raw route, whose operation finds out who calls: whatever key
+ * or token there is, the caller is nobody. Refuses an address that was wrong
+ * too often; who is right takes no token.
+ */
+extern bool mv_identify_raw(MvApiCall *call);
+
+/*
+ * Makes an answer of the status that a raw operation returned. One that is 401
+ * takes the route's cost from the address.
+ */
+extern bool mv_judge_raw(MvApiCall *call);
+
 #endif							/* MV_IDENTITY_H */

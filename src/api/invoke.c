@@ -12,6 +12,7 @@
 #include "access/xact.h"
 #include "api/invoke.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "core/compat.h"
 #include "miscadmin.h"
@@ -51,7 +52,8 @@ mv_prepare_invoke(MemoryContext context, MvRoute *route, HeapTuple tuple)
 	int			first = route->nargs - list_length(list);
 
 	route->is_strict = ((Form_pg_proc) GETSTRUCT(tuple))->proisstrict;
-	route->can_invoke = true;
+	/* one in SQL is planned anew in each transaction; a query around it has it taken in */
+	route->can_invoke = ((Form_pg_proc) GETSTRUCT(tuple))->prolang != SQLlanguageId;
 	route->is_set_up = false;
 	route->resolutions++;
 	for (int i = 0; i < route->nargs; i++)

@@ -95,11 +95,13 @@ scalar(void *arg, char *token, JsonTokenType type)
 {
 	State	   *state = arg;
 	const char *exponent;
+	long		power;
 
 	if (type != JSON_TOKEN_NUMBER || state->bad_number != NULL)
 		DONE;
 	exponent = strpbrk(token, "eE");
-	if (strlen(token) > MAX_NUMBER_LEN || (exponent != NULL && labs(strtol(exponent + 1, NULL, 10)) > MAX_EXPONENT))
+	power = exponent == NULL ? 0 : strtol(exponent + 1, NULL, 10);
+	if (strlen(token) > MAX_NUMBER_LEN || power > MAX_EXPONENT || power < -MAX_EXPONENT)
 		state->bad_number = state->lex->prev_token_terminator == NULL ? state->lex->token_start :
 			state->lex->prev_token_terminator - strlen(token);
 	DONE;
@@ -251,12 +253,68 @@ sought_scalar(void *arg, char *token, JsonTokenType type)
 	DONE;
 }
 
+static const char *
+skip_back(const char *text, const char *end)
+{
+	while (end > text && (end[-1] == ' ' || end[-1] == '\n'))
+		end--;
+	return end;
+}
+
+/*
+ * Looks at the last member only, which is where a list has its cursor: from
+ * the end on, without reading what is before. True when the member has the
+ * name and a value that is null or a string without escapes.
+ */
+static bool
+last_member(const char *text, Size len, const char *name, char **found)
+{
+	const char *end = skip_back(text, text + len);
+	Size		name_len = strlen(name);
+	const char *value;
+
+	if (end == text || end[-1] != '}')
+		return false;
+	end = skip_back(text, end - 1);
+	if (end - text > 4 && memcmp(end - 4, "null", 4) == 0)
+	{
+		*found = NULL;
+		value = end - 4;
+	}
+	else if (end - text > 2 && end[-1] == '"')
+	{
+		const char *close = --end;
+
+		while (end > text && (isalnum((unsigned char) end[-1]) || end[-1] == '-' || end[-1] == '_'))
+			end--;
+		if (end == text || end[-1] != '"')
+			return false;
+		*found = pnstrdup(end, close - end);
+		value = end - 1;
+	}
+	else
+		return false;
+
+	end = skip_back(text, value);
+	if (end == text || end[-1] != ':')
+		return false;
+	end = skip_back(text, end - 1);
+	if (end - text < name_len + 3 || end[-1] != '"' || memcmp(end - 1 - name_len, name, name_len) != 0)
+		return false;
+	end -= name_len + 2;
+	/* not the end of a longer name, which would have its quote escaped */
+	return end[0] == '"' && (end[-1] == ' ' || end[-1] == ',' || end[-1] == '{');
+}
+
 char *
 mv_json_top_string(const char *text, Size len, const char *name)
 {
 	Sought		sought = {.name = name};
 	JsonSemAction actions = {.semstate = &sought, .object_field_start = sought_field, .scalar = sought_scalar};
+	char	   *found;
 
+	if (last_member(text, len, name, &found))
+		return found;
 	sought.lex = lexer(text, len);
 	if (pg_parse_json(sought.lex, &actions) != JSON_SUCCESS)
 		return NULL;

@@ -1,10 +1,11 @@
 /*
  * Runs the operation of a call. See operate.h.
  *
- * The function is called directly where all its defaults are constants. Else
- * by a query, whose plan is kept for each set of arguments that were given; the
- * plan that was made first gives way to the one too many. Settings that an
- * operation changes end with it.
+ * The function is called directly where all its defaults are constants, but
+ * for one in SQL, which would be planned anew at each call. Else by a query,
+ * whose plan is kept for each set of arguments that were given; the plan that
+ * was made first gives way to the one too many. Settings that an operation
+ * changes end with it.
  */
 #include "postgres.h"
 
@@ -14,8 +15,10 @@
 #include "api/operate.h"
 #include "api/problem.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "core/caller.h"
 #include "core/catalog.h"
+#include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -24,6 +27,7 @@
 #include "utils/jsonb.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/resowner.h"
 
 #define API_ROLE "musicverse_api"
@@ -125,14 +129,63 @@ take_result(MvApiCall *call, Oid type, Datum value, bool isnull)
 	MemoryContextSwitchTo(spi_context);
 }
 
+/*
+ * The expression of a plan that is nothing but a call of a function, as it is
+ * for all that the planner doesn't make a join of; else NULL.
+ */
+static Expr *
+sole_expression(CachedPlan *cached)
+{
+	PlannedStmt *stmt;
+	Plan	   *plan;
+
+	if (cached == NULL || list_length(cached->stmt_list) != 1)
+		return NULL;
+	stmt = linitial_node(PlannedStmt, cached->stmt_list);
+	plan = stmt->planTree;
+	if (stmt->commandType != CMD_SELECT || !IsA(plan, Result) || plan->lefttree != NULL || plan->initPlan != NIL || plan->qual != NIL ||
+		((Result *) plan)->resconstantqual != NULL || stmt->subplans != NIL || stmt->relationOids != NIL ||
+		list_length(plan->targetlist) != 1)
+		return NULL;
+	return linitial_node(TargetEntry, plan->targetlist)->expr;
+}
+
+/*
+ * Evaluates the call by itself, as plpgsql does, without an executor around
+ * it. False when the plan is more than that. By the active snapshot.
+ */
+static bool
+evaluate(MvApiCall *call, SPIPlanPtr plan, ParamListInfo params)
+{
+	Oid			type = call->route->returns;	/* it may become another function meanwhile */
+	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
+	Expr	   *expr = sole_expression(cached);
+
+	if (expr != NULL)
+	{
+		ExprContext *context = CreateStandaloneExprContext();
+		Datum		value;
+		bool		isnull;
+
+		context->ecxt_param_list_info = params;
+		value = ExecEvalExprSwitchContext(ExecInitExprWithParams(expr, params), context, &isnull);
+		take_result(call, type, value, isnull);
+		FreeExprContext(context, true);
+	}
+	if (cached != NULL)
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+	return expr != NULL;
+}
+
 /* By a query, which evaluates the defaults of what was left out */
 static void
 run_query(MvApiCall *call)
 {
 	MvRoute    *route = call->route;
 	Oid			type = route->returns;	/* it may become another function meanwhile */
-	Datum		values[MV_MAX_ARGUMENTS];
-	char		nulls[MV_MAX_ARGUMENTS];
+	ParamListInfo params = makeParamList(MV_MAX_ARGUMENTS);
+	SPIExecuteOptions options = {.params = params, .read_only = route->read_only};
+	SPIPlanPtr	plan;
 	int			n = 0;
 	int			code;
 	bool		isnull;
@@ -141,16 +194,38 @@ run_query(MvApiCall *call)
 	for (int i = 0; i < route->nargs; i++)
 		if (call->given & UINT64CONST(1) << i)
 		{
-			values[n] = call->values[i];
-			nulls[n++] = call->nulls[i];
+			params->params[n].value = call->values[i];
+			params->params[n].isnull = call->nulls[i] == 'n';
+			params->params[n].pflags = PARAM_FLAG_CONST;
+			params->params[n++].ptype = route->args[i].type;
 		}
+	params->numParams = n;
 	SPI_connect();
-	code = SPI_execute_plan(find_plan(route, call->given), values, nulls, route->read_only, 0);
+	plan = find_plan(route, call->given);
+	if (route->read_only && evaluate(call, plan, params))
+	{
+		SPI_finish();
+		return;
+	}
+	code = SPI_execute_plan_extended(plan, &options);
 	if (code != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not run operation %s: %s", route->operation, SPI_result_code_string(code));
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	take_result(call, type, value, isnull);
 	SPI_finish();
+}
+
+/*
+ * Triggers and constraints that wait for the commit would be run as whoever
+ * the process is, which is a superuser in the gateway, and what they raise
+ * could not be told as the operation's answer.
+ */
+static void
+run_deferred(void)
+{
+	ConstraintsSetStmt all = {.type = T_ConstraintsSetStmt};
+
+	AfterTriggerSetState(&all);
 }
 
 static void
@@ -205,6 +280,8 @@ mv_operate(MvApiCall *call)
 		else
 			mv_set_caller_nobody();
 		run(call);
+		if (call->request->owns_transaction && !route->read_only)
+			run_deferred();
 		AtEOXact_GUC(false, nest_level);
 		if (call->idempotency_key != NULL && (call->result != NULL || route->returns == VOIDOID))
 			mv_idempotency_keep(call, call->result == NULL ? 204 : route->status, call->result == NULL ? "" : route->response_type,
@@ -239,7 +316,7 @@ mv_operate(MvApiCall *call)
 		return false;
 	mv_restore_caller(&caller);
 	route->busy--;
-	if (call->result == NULL && route->returns != VOIDOID)
+	if (call->result == NULL && route->returns != VOIDOID && !route->is_raw)
 		return mv_problem(call, MV_P_NOT_FOUND, "There is nothing at this path.");
 	return true;
 }

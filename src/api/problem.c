@@ -27,6 +27,7 @@ typedef struct MvProblemType
 static const MvProblemType types[] = {
 	[MV_P_BAD_REQUEST] = {"bad-request", 400, "The request is malformed"},
 	[MV_P_UNAUTHORIZED] = {"unauthorized", 401, "No valid API key"},
+	[MV_P_BAD_SIGNATURE] = {"bad-signature", 401, "The signature is not valid"},
 	[MV_P_FORBIDDEN] = {"forbidden", 403, "Not allowed"},
 	[MV_P_INSUFFICIENT_SCOPE] = {"insufficient-scope", 403, "The API key lacks a scope"},
 	[MV_P_ADDRESS_NOT_ALLOWED] = {"address-not-allowed", 403, "The API key may not be used from here"},
@@ -226,6 +227,24 @@ type_of(int status)
 		if (types[i].status == status)
 			return i;
 	return MV_P_OTHER;
+}
+
+const char *
+mv_problem_type(int status, const char **title)
+{
+	const MvProblemType *type = &types[type_of(status)];
+
+	if (type->name != NULL)
+		*title = type->title;
+	return type->name;
+}
+
+bool
+mv_problem_of_status(MvApiCall *call, int status)
+{
+	mv_problem(call, type_of(status), NULL);
+	call->problem_status = status;
+	return false;
 }
 
 void

@@ -14,6 +14,7 @@ typedef enum MvProblem
 {
 	MV_P_BAD_REQUEST,
 	MV_P_UNAUTHORIZED,
+	MV_P_BAD_SIGNATURE,
 	MV_P_FORBIDDEN,
 	MV_P_INSUFFICIENT_SCOPE,
 	MV_P_ADDRESS_NOT_ALLOWED,
@@ -54,6 +55,12 @@ extern void mv_problem_of_error(MvApiCall *call, const ErrorData *error);
 
 /* Puts the problem into the response: status, Content-Type, body. */
 extern void mv_render_problem(MvApiCall *call);
+
+/* The name and the title of the type that goes with a status; NULL where there is none of ours. Never raises. */
+extern const char *mv_problem_type(int status, const char **title);
+
+/* The problem that goes with a status of 400 to 599, without a detail; returns false. */
+extern bool mv_problem_of_status(MvApiCall *call, int status);
 
 extern int	mv_problem_status(const MvApiCall *call);
 

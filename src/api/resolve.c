@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/catcache.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 
 /* Is it among the query parameters that the route declares? */
@@ -56,9 +57,9 @@ find_source(const MvRoute *route, MvArgument *arg)
 			arg->place = i;
 			return;
 		}
-	if (strcmp(arg->name, "_body") == 0 && arg->type == TEXTOID)
+	if (strcmp(arg->name, route->is_raw ? "body" : "_body") == 0 && arg->type == TEXTOID)
 		arg->source = MV_FROM_RAW_BODY;
-	else if (strcmp(arg->name, "_headers") == 0 && arg->type == JSONBOID)
+	else if (strcmp(arg->name, route->is_raw ? "headers" : "_headers") == 0 && arg->type == JSONBOID)
 		arg->source = MV_FROM_HEADERS;
 	else if (route->request_schema == NULL || declares_query(route, arg->name))
 		arg->source = MV_FROM_QUERY;
@@ -67,7 +68,7 @@ find_source(const MvRoute *route, MvArgument *arg)
 }
 
 static bool
-take_arguments(MvRoutes *routes, MvRoute *route, HeapTuple tuple, const char **why)
+take_arguments(MvRoute *route, HeapTuple tuple, const char **why)
 {
 	Form_pg_proc form = (Form_pg_proc) GETSTRUCT(tuple);
 	Oid		   *types;
@@ -81,7 +82,7 @@ take_arguments(MvRoutes *routes, MvRoute *route, HeapTuple tuple, const char **w
 		return false;
 	}
 	route->nargs = n;
-	route->args = MemoryContextAllocZero(routes->context, Max(n, 1) * sizeof(MvArgument));
+	route->args = MemoryContextAllocZero(route->args_context, Max(n, 1) * sizeof(MvArgument));
 	route->takes_json = true;
 	for (int i = 0; i < n; i++)
 	{
@@ -93,7 +94,7 @@ take_arguments(MvRoutes *routes, MvRoute *route, HeapTuple tuple, const char **w
 			*why = "an argument has no name";
 			return false;
 		}
-		arg->name = MemoryContextStrdup(routes->context, names[i]);
+		arg->name = MemoryContextStrdup(route->args_context, names[i]);
 		arg->type = types[i];
 		arg->element = get_element_type(arg->type);
 		arg->is_array = OidIsValid(arg->element);
@@ -101,8 +102,8 @@ take_arguments(MvRoutes *routes, MvRoute *route, HeapTuple tuple, const char **w
 			arg->element = arg->type;
 		arg->has_default = i >= n - form->pronargdefaults;
 		getTypeInputInfo(arg->element, &input, &arg->io_param);
-		fmgr_info_cxt(input, &arg->input, routes->context);
-		arg->type_name = MemoryContextStrdup(routes->context, format_type_be(arg->element));
+		fmgr_info_cxt(input, &arg->input, route->args_context);
+		arg->type_name = MemoryContextStrdup(route->args_context, format_type_be(arg->element));
 		find_source(route, arg);
 		if (arg->source == MV_FROM_RAW_BODY)
 			route->takes_json = false;
@@ -118,6 +119,15 @@ take_arguments(MvRoutes *routes, MvRoute *route, HeapTuple tuple, const char **w
 			*why = "a parameter of the path is not among its arguments";
 			return false;
 		}
+	}
+	if (route->is_raw)
+	{
+		if (form->prorettype != INT4OID)
+		{
+			*why = "it belongs to a raw route and does not return integer";
+			return false;
+		}
+		route->takes_json = false;
 	}
 	return true;
 }
@@ -137,6 +147,13 @@ mv_route_resolve(MvRoutes *routes, MvRoute *route, const char **why)
 	for (int p = 0; p < route->nplans && route->busy == 0; p++)
 		SPI_freeplan(route->plans[p].plan);
 	route->nplans = route->next_plan = 0;
+	/* as are the arguments of such a call */
+	if (route->args_context != NULL && route->busy == 0)
+		MemoryContextDelete(route->args_context);
+	route->args_context = NULL;
+	route->args = NULL;
+	route->nargs = 0;
+	route->args_context = AllocSetContextCreate(routes->context, "musicverse route arguments", ALLOCSET_SMALL_SIZES);
 
 	schema = get_namespace_oid(psprintf("musicverse_%s", route->version), true);
 	list = SearchSysCacheList1(PROCNAMEARGSNSP, CStringGetDatum(route->operation));
@@ -161,9 +178,9 @@ mv_route_resolve(MvRoutes *routes, MvRoute *route, const char **why)
 		route->hash = GetSysCacheHashValue1(PROCOID, ObjectIdGetDatum(form->oid));
 		route->returns = form->prorettype;
 		route->read_only = form->provolatile != PROVOLATILE_VOLATILE;
-		result = take_arguments(routes, route, tuple, why);
+		result = take_arguments(route, tuple, why);
 		if (result)
-			mv_prepare_invoke(routes->context, route, tuple);
+			mv_prepare_invoke(route->args_context, route, tuple);
 	}
 	ReleaseCatCacheList(list);
 	route->is_resolved = result;

@@ -160,6 +160,7 @@ read_route(Reader *reader, List *versions)
 	route->request_schema = json_column(reader, "request_schema");
 	route->is_list = bool_column(reader, "is_list");
 	route->has_etag = bool_column(reader, "has_etag");
+	route->is_raw = bool_column(reader, "is_raw");
 	foreach(cell, versions)
 		if (strcmp(((MvVersion *) lfirst(cell))->name, route->version) == 0)
 			route->deprecated = lfirst(cell);

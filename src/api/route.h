@@ -33,8 +33,8 @@ typedef enum MvSource
 	MV_FROM_PATH,
 	MV_FROM_QUERY,
 	MV_FROM_BODY,				/* a member of the JSON object */
-	MV_FROM_RAW_BODY,			/* _body: the body as it was sent */
-	MV_FROM_HEADERS				/* _headers: all headers */
+	MV_FROM_RAW_BODY,			/* _body, of a raw route body: the body as it was sent */
+	MV_FROM_HEADERS				/* _headers, of a raw route headers: all headers */
 } MvSource;
 
 typedef struct MvArgument
@@ -83,6 +83,7 @@ typedef struct MvRoute
 	Jsonb	   *request_schema; /* NULL = no body */
 	bool		is_list;
 	bool		has_etag;
+	bool		is_raw;			/* returns the status, proves its caller itself */
 	const MvVersion *deprecated;	/* NULL = it isn't */
 	int			nparams;
 	const char **params;		/* of the path, in its order */
@@ -96,6 +97,7 @@ typedef struct MvRoute
 	bool		takes_json;
 	int			nargs;
 	MvArgument *args;
+	MemoryContext args_context; /* of args, and of what they point to */
 	int			busy;			/* calls that run, nested in one another */
 	bool		is_strict;
 	bool		can_invoke;		/* invoke.c */

@@ -122,7 +122,7 @@ read_query(MvApiCall *call, const char *query, Size len)
 	{
 		const char *next = memchr(at, '&', end - at);
 		const char *equals;
-		const char *why;
+		const char *why = "";
 		char	   *name;
 		char	   *value;
 

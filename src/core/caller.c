@@ -136,6 +136,15 @@ mv_caller(pg_uuid_t *user_id)
 	return parse_uuid(sub->val.string.val, sub->val.string.len, user_id);
 }
 
+bool
+mv_caller_key(pg_uuid_t *key_id)
+{
+	if (!set_by_c() || !caller.has_key)
+		return false;
+	*key_id = caller.key_id;
+	return true;
+}
+
 /* A member of a role that the host registered as its service role? By what is committed, and by the owner's right. */
 static bool
 member_of_service(Oid role, const MvCatalog *catalog)
@@ -207,12 +216,10 @@ musicverse_current_user_id(PG_FUNCTION_ARGS)
 Datum
 musicverse_caller_key_id(PG_FUNCTION_ARGS)
 {
-	pg_uuid_t  *key_id;
+	pg_uuid_t  *key_id = palloc(sizeof(pg_uuid_t));
 
-	if (!set_by_c() || !caller.has_key)
+	if (!mv_caller_key(key_id))
 		PG_RETURN_NULL();
-	key_id = palloc(sizeof(pg_uuid_t));
-	*key_id = caller.key_id;
 	PG_RETURN_UUID_P(key_id);
 }
 

@@ -39,6 +39,9 @@ extern void mv_restore_caller(const MvCallerState *state);
 /* False when there is no caller. Raises only on malformed claims. */
 extern bool mv_caller(pg_uuid_t *user_id);
 
+/* The API key by which the caller set by C came; false when there is none. Never raises. */
+extern bool mv_caller_key(pg_uuid_t *key_id);
+
 /*
  * True for a superuser, a member of the extension's owner, and a member of a
  * role that expose_to() registered as service. Judges the role that was set

@@ -85,6 +85,15 @@ extern void mv_verdict_user(const pg_uuid_t *user_id, int cost, MvVerdict *verdi
 /* The same for a call without any identity, by its address; NULL is always allowed. */
 extern void mv_verdict_address(const inet *client_ip, int cost, MvVerdict *verdict);
 
+/*
+ * For a call that proves itself by a signature of its own: looks whether its
+ * address has the tokens for one more wrong key. Takes nothing, so that who is
+ * right is never slowed down; a proof that failed takes them. NULL is always
+ * allowed.
+ */
+extern void mv_verdict_proof(const inet *client_ip, int cost, MvVerdict *verdict);
+extern void mv_false_proof(const inet *client_ip, int cost);
+
 /* The reason as the contract writes it; NULL for MV_ALLOWED. */
 extern const char *mv_reason_name(MvReason reason);
 

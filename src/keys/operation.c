@@ -152,11 +152,12 @@ read_table(Known *into, Oid relid, void **array, int *count, Size size, void (*t
 static void
 refresh(void)
 {
-	const MvCatalog *catalog = mv_catalog();
+	const MvCatalog *catalog;
 	uint64		generation;
 	Known		fresh = {0};
 	MemoryContext old;
 
+	mv_catalog();				/* without it nothing tells of changes */
 	if (likely(known_generation == mv_routes_generation))
 		return;
 	AcceptInvalidationMessages();

@@ -24,7 +24,7 @@ put(char *to, const char *name, const char *a, int64 a_value, const char *b, int
 	to = stpcpy(to, a);
 	to += pg_lltoa(a_value, to);
 	to = stpcpy(to, b);
-	to += pg_lltoa(b_value, to);
+	pg_lltoa(b_value, to);
 }
 
 bool

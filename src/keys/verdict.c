@@ -242,14 +242,25 @@ signature_allowed(const MvKey *key, const MvCall *call)
 	return call->is_signed || !key->needs_signature;
 }
 
-/* Takes a token for a wrong key, or only looks whether one is left. False when not. */
+/*
+ * Takes the tokens of a wrong key, or only looks whether so many are left.
+ * False when not, and then tells so.
+ */
 static bool
-wrong_key(const inet *client_ip, bool look, MvBucketAnswer *answer)
+wrong_key(const inet *client_ip, int cost, bool look, MvVerdict *verdict)
 {
+	MvBucketAnswer answer;
+
 	if (client_ip == NULL || wrong_key_burst == 0)
 		return true;
-	mv_bucket_take(address_bucket(MV_BUCKET_WRONG, client_ip), look ? 0 : 1, wrong_key_burst, 1e9 / wrong_key_refill, answer);
-	return answer->remaining > 0 || (!look && answer->allowed);
+	cost = Min(cost, wrong_key_burst);
+	mv_bucket_take(address_bucket(MV_BUCKET_WRONG, client_ip), look ? 0 : cost, wrong_key_burst, 1e9 / wrong_key_refill, &answer);
+	if (look ? answer.remaining >= cost : answer.allowed)
+		return true;
+	refuse(verdict, MV_RATE_LIMITED);
+	report_bucket(verdict, "address", wrong_key_burst, 1e9 / wrong_key_refill, &answer);
+	verdict->retry_us = (int64) ((cost - answer.remaining) * 1e6 / wrong_key_refill);
+	return false;
 }
 
 /* Finds the key; refuses and returns false when there is none, or nobody looks for it. */
@@ -257,23 +268,28 @@ static bool
 identify(const MvCall *call, MvVerdict *verdict, MvKey *key, MvKeySlot **slot)
 {
 	unsigned char hash[MV_HASH_LEN];
-	MvBucketAnswer answer;
-
 	mv_key_hash(call->key, call->key_len, hash);
 	if (mv_cache_find(hash, key, slot))
 		return true;
-	if (!wrong_key(call->client_ip, true, &answer))
-	{
-		refuse(verdict, MV_RATE_LIMITED);
-		report_bucket(verdict, "address", wrong_key_burst, 1e9 / wrong_key_refill, &answer);
-		verdict->retry_us = (int64) (1e6 / wrong_key_refill);
+	if (!wrong_key(call->client_ip, 1, true, verdict))
 		return false;
-	}
 	if (mv_cache_read(hash, key, slot))
 		return true;
-	wrong_key(call->client_ip, false, &answer);
+	wrong_key(call->client_ip, 1, false, verdict);
 	refuse(verdict, MV_UNKNOWN);
 	return false;
+}
+
+/* A good key that may not do this: takes nothing, but is told what is left of its limit. */
+static void
+refuse_known(MvVerdict *verdict, MvReason reason, const MvKey *key)
+{
+	MvBucketAnswer bucket;
+
+	mv_bucket_take(key->bucket, 0, key->burst, key->ns_per_token, &bucket);
+	report_bucket(verdict, "burst", key->burst, key->ns_per_token, &bucket);
+	verdict->retry_us = 0;
+	refuse(verdict, reason);
 }
 
 void
@@ -306,9 +322,9 @@ mv_verdict_key(const MvCall *call, MvVerdict *verdict)
 	else if (!signature_allowed(&key, call))
 		refuse(verdict, MV_SIGNATURE);
 	else if (!address_allowed(&key, call->client_ip))
-		refuse(verdict, MV_IP);
+		refuse_known(verdict, MV_IP, &key);
 	else if (!scope_allowed(&key, call->scope, call->scope_len))
-		refuse(verdict, MV_SCOPE);
+		refuse_known(verdict, MV_SCOPE, &key);
 	else
 	{
 		mv_cache_note_use(slot, &key, now, call->client_ip);
@@ -342,6 +358,21 @@ mv_verdict_address(const inet *client_ip, int cost, MvVerdict *verdict)
 	report_bucket(verdict, "address", anonymous_burst, ns_per_token, &answer);
 	if (!answer.allowed)
 		refuse_by_limit(verdict, MV_RATE_LIMITED);
+}
+
+void
+mv_verdict_proof(const inet *client_ip, int cost, MvVerdict *verdict)
+{
+	begin(verdict);
+	wrong_key(client_ip, cost, true, verdict);
+}
+
+void
+mv_false_proof(const inet *client_ip, int cost)
+{
+	MvVerdict	unused;
+
+	wrong_key(client_ip, cost, false, &unused);
 }
 
 void

@@ -34,7 +34,9 @@ extern const FuzzTarget guard_targets[],
 			state_usage_targets[],
 			state_quotas_targets[],
 			proxies_targets[],
-			operation_targets[];
+			operation_targets[],
+			identifiers_targets[],
+			acknowledgement_targets[];
 
 /* server.c: runs the target; false when it raised */
 extern bool fuzz_run(const FuzzTarget *target, const char *data, size_t len);

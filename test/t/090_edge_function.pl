@@ -1,11 +1,11 @@
 # The edge function under real Deno against a real database: what comes in
 # reaches handle_request() verbatim, and so does its answer the client, by both
-# of its transports.
+# of its transports. What is the same at every door is in 091_doors.pl.
 use MusicVerse::Test;
+use MusicVerse::Api;
 use Digest::SHA qw(hmac_sha256_hex sha256_hex);
 
-my $deno = "$root/test/edge/node_modules/.bin/deno";
--e $deno or plan skip_all => 'Deno is not installed in test/edge';
+MusicVerse::Api::deno() or plan skip_all => 'Deno is not installed in test/edge';
 
 my $user = user(1);
 my $node = new_cluster('main', listen_addresses => '127.0.0.1', 'musicverse.cors_allowed_origins' => '');
@@ -19,21 +19,6 @@ sql($node, q{
 		('v1', 'POST', '/api/v1/regress/echo', 'regress_echo', 'Echo', '{"type": "object", "properties": {"text": {"type": "string"}}}');
 	grant execute on function musicverse_v1.regress_echo to musicverse_api;
 });
-
-sub start_function
-{
-	my ($name, %environment) = @_;
-	local %ENV = (%ENV, HOST => '127.0.0.1', PORT => 0, DENO_DIR => "$PostgreSQL::Test::Utils::tmp_check/deno", DENO_NO_UPDATE_CHECK => 1, NO_COLOR => 1, %environment);
-	my ($pid, $out) = start_process($name, $deno, 'run', '--quiet', '--no-prompt', '--allow-net', '--allow-env', '--allow-read',
-		'--config', "$root/test/edge/deno.json", "$root/supabase/functions/api/index.ts");
-	local $SIG{ALRM} = sub { die "the function did not start in 60 s\n" };
-	alarm 60;
-	my $port;
-	while (my $line = <$out>) { last if ($port) = $line =~ m{http://127\.0\.0\.1:(\d+)}; }
-	alarm 0;
-	$port or die 'the function did not start: ' . slurp_file("$PostgreSQL::Test::Utils::log_path/$name.log");
-	return ($pid, "http://127.0.0.1:$port");
-}
 
 my %bearer = (authorization => "Bearer $key");
 
@@ -103,7 +88,7 @@ sub ordinary
 }
 
 my $port = $node->port;
-my ($pid, $base) = start_function('connection', MUSICVERSE_DB_URL => "postgres://postgres\@127.0.0.1:$port/postgres?user=" . scalar(getpwuid($>)));
+my ($pid, $base) = MusicVerse::Api::start_edge('connection', MUSICVERSE_DB_URL => "postgres://postgres\@127.0.0.1:$port/postgres?user=" . scalar(getpwuid($>)));
 ordinary($base, 'a connection of its own');
 
 # ---- the database goes and comes back
@@ -127,9 +112,9 @@ sql($node, q{
 	select musicverse.expose_to('service_role', 'authenticated', 'anon');
 	grant execute on function musicverse_v1.regress_echo to musicverse_api;
 });
-($pid, $base) = start_function('rpc', MUSICVERSE_TRANSPORT => 'rpc', SUPABASE_URL => "http://127.0.0.1:$rest->{port}", SUPABASE_SERVICE_ROLE_KEY => 'the-service-key');
+($pid, $base) = MusicVerse::Api::start_edge('rpc', MUSICVERSE_TRANSPORT => 'rpc', SUPABASE_URL => "http://127.0.0.1:$rest->{port}", SUPABASE_SERVICE_ROLE_KEY => 'the-service-key');
 ordinary($base, 'RPC');
-my ($bad_pid, $bad) = start_function('rpc_bad', MUSICVERSE_TRANSPORT => 'rpc', SUPABASE_URL => "http://127.0.0.1:$rest->{port}", SUPABASE_SERVICE_ROLE_KEY => 'wrong');
+my ($bad_pid, $bad) = MusicVerse::Api::start_edge('rpc_bad', MUSICVERSE_TRANSPORT => 'rpc', SUPABASE_URL => "http://127.0.0.1:$rest->{port}", SUPABASE_SERVICE_ROLE_KEY => 'wrong');
 is(http('GET', "$bad/api/v1/me", undef, \%bearer)->{status}, 503, 'a wrong service key is the function\'s trouble, not the client\'s');
 
 done_testing();

@@ -20,22 +20,42 @@ const EXPOSED = "RateLimit, RateLimit-Policy, Retry-After, X-Request-Id, ETag, L
 const WITHOUT_BODY = new Set([101, 204, 205, 304]);
 
 class Refusal extends Error {
-  constructor(readonly status: number, readonly title: string, message: string) {
+  constructor(readonly status: number, message: string) {
     super(message);
   }
 }
 
-export function problem(status: number, title: string, detail: string, headers: Record<string, string> = {}): Response {
-  return new Response(JSON.stringify({ type: "about:blank", title, status, detail }), {
+/* Types and titles are the dispatcher's for the same statuses */
+const PROBLEMS: Record<number, [string, string]> = {
+  400: ["bad-request", "The request is malformed"],
+  413: ["content-too-large", "The content is too large"],
+  503: ["unavailable", "Not available at the moment"],
+};
+
+/* An id that is sent back must be one that can be; ours is made when it isn't. */
+function requestIdOf(request: Request): string {
+  const given = request.headers.get("x-request-id");
+  return given && /^[\w.:-]{1,128}$/.test(given) ? given : crypto.randomUUID();
+}
+
+export function problem(request: Request, status: number, detail: string, headers: Record<string, string> = {}): Response {
+  const [type, title] = PROBLEMS[status];
+  const request_id = requestIdOf(request);
+  return new Response(JSON.stringify({ type: `/problems/${type}`, title, status, detail, request_id }), {
     status,
-    headers: { "Content-Type": "application/problem+json", "Cache-Control": "no-store", ...headers },
+    headers: { "Content-Type": "application/problem+json", "Cache-Control": "no-store", "X-Request-Id": request_id, ...headers },
   });
+}
+
+/* As it was sent: URL would resolve dots and leave things out, behind the back of who judges and of signatures. */
+function targetOf(request: Request): string {
+  return request.url.replace(/^[a-z][a-z0-9+.-]*:\/\/[^/?#]*/i, "") || "/";
 }
 
 /* The bytes of the body as text, untouched; a text of the database holds no other. */
 async function bodyOf(request: Request, most: number): Promise<string | null> {
   if (!request.body) return null;
-  const tooLarge = () => new Refusal(413, "Content Too Large", `the body may have ${most} bytes at most`);
+  const tooLarge = () => new Refusal(413, `The body may have ${most} bytes at most.`);
   if (Number(request.headers.get("content-length") ?? 0) > most) throw tooLarge();
   const parts: Uint8Array[] = [];
   let size = 0;
@@ -56,7 +76,7 @@ async function bodyOf(request: Request, most: number): Promise<string | null> {
   } catch {
     // told below
   }
-  throw new Refusal(400, "Bad Request", "the body isn't valid UTF-8 without NUL");
+  throw new Refusal(400, "The body isn't valid UTF-8 without NUL.");
 }
 
 /* The address that the outermost of our own proxies saw; what stands left of it is the client's word. */
@@ -104,10 +124,9 @@ export async function answer(request: Request, ask: Ask, options: Options): Prom
 
   let response: Response;
   try {
-    const url = new URL(request.url);
     const result = await ask({
       method: request.method,
-      target: url.pathname + url.search,
+      target: targetOf(request),
       headers: headersOf(request),
       body: await bodyOf(request, options.maxBody),
       clientIp: clientIpOf(request, options.hops),
@@ -120,7 +139,7 @@ export async function answer(request: Request, ask: Ask, options: Options): Prom
     response = new Response(bare ? null : result.body, { status: result.status, headers });
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    response = problem(error.status, error.title, error.message);
+    response = problem(request, error.status, error.message);
   }
   allowOrigin(request, response.headers, options.origins);
   return response;

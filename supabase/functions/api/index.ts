@@ -46,6 +46,6 @@ Deno.serve(listen, async (request) => {
     return await answer(request, ask, options);
   } catch (error) {
     console.error("musicverse:", error);
-    return problem(503, "Service Unavailable", "the database can't be reached, try again later", { "Retry-After": "1" });
+    return problem(request, 503, "The database can't be reached. Try again later.", { "Retry-After": "1" });
   }
 });
