@@ -242,10 +242,12 @@ select public.regress_refused(call) as refused, public.regress_named(call) as ca
     ('get_usage(bucket => $$week$$)'), ('get_usage(bucket => null)'), ('get_usage($$2026-03-03$$, $$2026-03-01$$)'), ('get_usage($$-infinity$$, $$2026-03-01$$)'),
     ('get_usage($$2001-01-01$$, $$2002-01-01$$, bucket => $$minute$$)'), ('get_usage_top("by" => $$user$$)'), ('get_usage_top("limit" => 0)')) c (call);
 
--- ---- what is described and not built
+-- ---- distributions: sql/distribution.sql has releases
+select list_distributions(), list_distributions(status => 'live');
+select check_distribution('{}', '{spotify}') ->> 'is_fit' as is_fit;
 select public.regress_refused(call) as refused, public.regress_named(call) as call from (values
-    ('create_distribution($${}$$, $${spotify}$$)'), ('list_distributions()'), ('get_distribution(null)'), ('get_distribution_timeline(null)'),
-    ('cancel_distribution(null)'), ('takedown_distribution(null)')) c (call);
+    ('create_distribution($${}$$, $${spotify}$$)'), ('list_distributions(status => $$lost$$)'), ('list_distributions(0)'), ('get_distribution(null)'),
+    ('get_distribution_timeline(null)'), ('update_distribution(null, null)'), ('submit_distribution(null)'), ('cancel_distribution(null)'), ('takedown_distribution(null)')) c (call);
 
 -- ---- without a user there is nothing but the catalogues
 select set_config('request.jwt.claims', '{"role": "regress_api_user"}', false) is not null as claimed;

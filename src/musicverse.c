@@ -22,6 +22,7 @@
 #include "core/shared.h"
 #include "core/transfer.h"
 #include "distribution/distribution.h"
+#include "distribution/releases.h"
 #include "generation/generation.h"
 #include "keys/keys.h"
 #include "webhooks/event.h"
@@ -49,6 +50,7 @@ _PG_init(void)
 	mv_worker_init();
 	mv_generation_init();
 	mv_distribution_init();
+	mv_releases_init();
 
 	mv_api_init();
 

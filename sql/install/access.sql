@@ -43,18 +43,19 @@ begin
         execute format('alter table %I enable row level security', name);
     end loop;
 
-    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts}'::text[] loop
+    foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts,
+        distributions,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts}'::text[] loop
         execute format('create policy own_rows on %I for select
             using (_may_see((select _viewer()), user_id))', name);
     end loop;
-    foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas}'::text[] loop
+    foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
-    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,isrc_prefixes,gtin_prefixes}'::text[] loop
+    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,partners,partner_callbacks,isrc_prefixes,gtin_prefixes}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
-    foreach name in array '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[] loop
+    foreach name in array '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs,platforms}'::text[] loop
         execute format('create policy service_inserts on %I for insert with check ((select caller_is_service()))', name);
         execute format('create policy service_updates on %I for update using ((select caller_is_service()))', name);
         execute format('create policy service_deletes on %I for delete using ((select caller_is_service()))', name);
@@ -76,11 +77,13 @@ create policy own_rows on webhook_state for select
 create function _exposed(kind text, out readable text[], out writable text[], out callable text[]) returns record
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
-        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,isrc_prefixes,gtin_prefixes}'::text[]
-        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys}'
-        when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas}' end,
+        when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,isrc_prefixes,gtin_prefixes,
+            partner_callbacks,distribution_work,distribution_status,partner_status,distribution_success_rate,webhook_success_rate,adoption}'::text[]
+        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,
+            distributions,distribution_targets,distribution_history,notifications}'
+        when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}' end,
     case kind
-        when 'service' then '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs}'::text[]
+        when 'service' then '{tiers,scopes,routes,api_versions,api_schemas,request_scopes,accounts,payments,subscriptions,tracks,generation_jobs,platforms}'::text[]
         else '{}' end,
     case kind
         when 'service' then
@@ -90,6 +93,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               verify_request_signature,verify_signed_request,
               _gateway_status,metrics,health,
               configure_provider,set_provider_active,remove_provider,_generation_worker,_provider_config,_provider_defaults,
+              configure_partner,set_partner_active,resume_partner,_distribution_worker,
               configure_isrc_prefix,configure_gtin_prefix,next_isrc,next_upc,_gtin_check_digit,
               ern_message,ern_problems,acknowledgement,batch_complete,ern_folder,ern_batch_id,ern_path,ern_batch_complete_path,
               ern_resource_name,_check_release_id}'::text[]
@@ -97,9 +101,10 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
               create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,cover_art,
+              create_distribution,check_release,update_release,submit_distribution,cancel_distribution,takedown_distribution,mark_notifications_read,
               _caller_key_id,_check_delegation,_absent,_present}'
         when 'anon' then '{current_user_id,caller_is_service,_viewer,_may_see,_now,usage_percentile,request_signature,pre_request,handle_request,
-              openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,
+              openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,partner_callback,
               isrc_is_valid,normalize_isrc,gtin_is_valid,normalize_gtin,iswc_is_valid,normalize_iswc,isni_is_valid,normalize_isni,grid_is_valid,normalize_grid,dpid_is_valid,normalize_dpid,
               _require_isrc,_require_gtin,_require_iswc,_require_isni,_require_dpid}' end
 $$;
@@ -114,7 +119,7 @@ declare
         when 'anon' then '{authenticated,anon}' end;
     relation name;
     routine regprocedure;
-    hidden constant name[] := '{secret,previous_secret,client_key,key_hash,credentials}';
+    hidden constant name[] := '{secret,previous_secret,client_key,key_hash,credentials,tokens}';
 begin
     execute format('grant usage on schema musicverse, musicverse_v1, musicverse_v2 to %s', role);
     execute format('grant execute on all functions in schema musicverse_v1, musicverse_v2 to %s', role);
@@ -140,7 +145,8 @@ begin
         execute format('grant execute on function %s to %s', routine, role);
     end loop;
     if 'authenticated' = any (kinds) then
-        foreach relation in array case kind when 'service' then '{webhook_endpoints,api_keys,providers}' else '{webhook_endpoints,api_keys}' end::name[] loop
+        foreach relation in array case kind when 'service' then '{webhook_endpoints,api_keys,providers,partners,partner_accounts}'
+                else '{webhook_endpoints,api_keys,partner_accounts}' end::name[] loop
             execute format('grant select (%s) on %I to %s',
                 (select string_agg(quote_ident(a.attname), ', ' order by a.attnum) from pg_attribute a
                   where a.attrelid = relation::regclass and a.attnum > 0 and not a.attisdropped

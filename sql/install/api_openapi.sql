@@ -46,7 +46,7 @@ language sql immutable parallel safe return '{
     "429": {"type": "rate-limited", "title": "Too many requests", "description": "A limit is reached; Retry-After tells when to come back",
       "violated-policies": ["burst"]},
     "500": {"type": "internal-error", "title": "Internal error", "description": "Our fault; the request id is in the server''s log"},
-    "501": {"type": "not-implemented", "title": "Not implemented", "description": "Not available yet", "detail": "Distribution is not available yet."},
+    "501": {"type": "not-implemented", "title": "Not implemented", "description": "Not possible", "detail": "A partner takes a release down from all its platforms at once."},
     "503": {"type": "unavailable", "title": "Not available at the moment", "description": "Try again after Retry-After"}
   },
   "tags": [
@@ -58,7 +58,7 @@ language sql immutable parallel safe return '{
     {"name": "API keys", "description": "Who may do what"},
     {"name": "Usage", "description": "Who you are, what you may use and have used"},
     {"name": "Callbacks", "description": "For those who make the music; not for clients"},
-    {"name": "Distribution", "description": "To streaming platforms; not yet available"},
+    {"name": "Distribution", "description": "To streaming platforms"},
     {"name": "About", "description": "The API itself"}
   ],
   "webhookHeaders": [
@@ -95,7 +95,7 @@ language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
                               || case when r.request_schema is not null and not r.is_raw then '415' end
                               || case when r.response_schema is not null then '406' end
                               || case when r.request_schema is not null or r.parameters <> '[]' then '422' end
-                              || case when r.tag = 'Distribution' and r.is_shipped then '501' end) e (status)
+                              || case when r.operation = 'takedown_distribution' and r.is_shipped then '501' end) e (status)
                  where e.status is not null))
         || case when r.request_schema is not null then jsonb_build_object('requestBody', jsonb_build_object(
             'required', r.request_schema ? 'required',

@@ -288,23 +288,47 @@ select 'v1', s.name, s.schema::json, true from (values
     "examples": [{"from": "2026-02-07T00:00:00.000000Z", "to": "2026-03-09T00:00:00.000000Z", "by": "operation", "data": [{"name": "list_tracks",
         "calls": 301, "errors": 2, "refused": 0, "bytes_in": 0, "bytes_out": 903000, "p95_ms": 5.1}]}]}'),
 ('Distribution', '{
-    "type": "object", "description": "Not available yet. Tracks on their way to platforms", "required": ["id", "status", "track_ids", "platforms", "release_date", "metadata", "created_at"],
+    "type": "object", "description": "Tracks on their way to platforms",
+    "required": ["id", "status", "track_ids", "platforms", "release_date", "time_zone", "revision", "metadata", "external_ids", "targets", "submitted_at", "created_at"],
     "properties": {
         "id": {"type": "string", "format": "uuid"},
         "status": {"type": "string", "enum": ["pending", "scheduled", "processing", "live", "failed", "taken_down", "cancelled"]},
         "track_ids": {"type": "array", "items": {"type": "string", "format": "uuid"}},
         "platforms": {"type": "array", "items": {"type": "string"}},
         "release_date": {"type": ["string", "null"], "format": "date"},
-        "metadata": {"type": "object"},
+        "time_zone": {"type": "string", "description": "In which the release date begins"},
+        "revision": {"type": "integer"},
+        "metadata": {"type": "object", "description": "The release as platforms get it"},
+        "external_ids": {"type": "object", "description": "What platforms call it"},
+        "targets": {"type": "array", "items": {"type": "object", "required": ["platform", "status", "reason", "external_id", "external_url", "next_attempt_at", "live_at"],
+            "properties": {
+                "platform": {"type": "string"},
+                "status": {"type": "string", "enum": ["pending", "scheduled", "delivering", "processing", "live", "failed", "taken_down", "cancelled"]},
+                "reason": {"type": ["string", "null"]}, "external_id": {"type": ["string", "null"]}, "external_url": {"type": ["string", "null"]},
+                "next_attempt_at": {"type": ["string", "null"], "format": "date-time"},
+                "live_at": {"type": ["string", "null"], "format": "date-time"}}}},
+        "submitted_at": {"type": ["string", "null"], "format": "date-time"},
         "created_at": {"type": "string", "format": "date-time"}},
     "examples": [{"id": "f3b0a5c2-9d0a-4a1c-b8a7-3d0c9e8f1a77", "status": "processing", "track_ids": ["0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11"],
-        "platforms": ["spotify"], "release_date": "2026-03-27", "metadata": {"artist": "Example"}, "created_at": "2026-03-09T10:20:00.000000Z"}]}'),
+        "platforms": ["spotify"], "release_date": "2026-03-27", "time_zone": "UTC", "revision": 1, "metadata": {"title": "Battle at Dawn"}, "external_ids": {},
+        "targets": [{"platform": "spotify", "status": "processing", "reason": null, "external_id": null, "external_url": null, "next_attempt_at": null, "live_at": null}],
+        "submitted_at": "2026-03-09T10:20:00.100000Z", "created_at": "2026-03-09T10:20:00.000000Z"}]}'),
+('ReleaseCheck', '{
+    "type": "object", "description": "What platforms would refuse in a release", "required": ["is_fit", "problems"],
+    "properties": {
+        "is_fit": {"type": "boolean", "description": "Nothing stands in the way"},
+        "problems": {"type": "array", "items": {"type": "object", "required": ["platform", "field", "severity", "message"], "properties": {
+            "platform": {"type": ["string", "null"], "description": "null for what concerns all"},
+            "field": {"type": "string", "description": "JSON pointer"},
+            "severity": {"type": "string", "enum": ["error", "warning"]},
+            "message": {"type": "string"}}}}},
+    "examples": [{"is_fit": false, "problems": [{"platform": "spotify", "field": "/metadata/label", "severity": "error", "message": "label is missing"}]}]}'),
 ('DistributionStep', '{
-    "type": "object", "description": "Not available yet. What happened to a distribution", "required": ["at", "platform", "status", "reason"],
+    "type": "object", "description": "What happened to a distribution", "required": ["at", "platform", "status", "reason"],
     "properties": {
         "at": {"type": "string", "format": "date-time"},
         "platform": {"type": ["string", "null"]},
-        "status": {"type": "string"},
+        "status": {"type": "string", "description": "The new state, or updated, update_refused, takedown_requested"},
         "reason": {"type": ["string", "null"]}},
     "examples": [{"at": "2026-03-09T10:21:00.000000Z", "platform": "spotify", "status": "processing", "reason": null}]}')
 ) s (name, schema);

@@ -200,37 +200,51 @@ return musicverse._api_get_usage_top("from", "to", "by", "limit");
 comment on function musicverse_v1.get_usage_top(timestamptz, timestamptz, text, int) is 'Shows what was called most';
 
 create function musicverse_v1.create_distribution(track_ids uuid[], platforms text[], release_date date default null,
-                                                  metadata jsonb default '{}') returns json
+                                                  metadata jsonb default '{}', submit boolean default true) returns json
 language sql
-return musicverse._api_not_yet();
-comment on function musicverse_v1.create_distribution(uuid[], text[], date, jsonb) is
-    'Not available yet: distributes tracks to platforms';
+return musicverse._api_create_distribution(track_ids, platforms, release_date, metadata, submit);
+comment on function musicverse_v1.create_distribution(uuid[], text[], date, jsonb, boolean) is 'Distributes tracks to platforms';
+
+create function musicverse_v1.check_distribution(track_ids uuid[], platforms text[], release_date date default null,
+                                                 metadata jsonb default '{}') returns json
+language sql
+return musicverse._api_check_distribution(track_ids, platforms, release_date, metadata);
+comment on function musicverse_v1.check_distribution(uuid[], text[], date, jsonb) is 'Checks a release without making it';
 
 create function musicverse_v1.list_distributions("limit" int default 20, cursor text default null, status text default null) returns json
 language sql stable
-return musicverse._api_not_yet();
-comment on function musicverse_v1.list_distributions(int, text, text) is 'Not available yet: lists distributions';
+return musicverse._api_list_distributions("limit", cursor, status);
+comment on function musicverse_v1.list_distributions(int, text, text) is 'Lists distributions, newest first';
 
 create function musicverse_v1.get_distribution(distribution_id uuid) returns json
 language sql stable
-return musicverse._api_not_yet();
-comment on function musicverse_v1.get_distribution(uuid) is 'Not available yet: shows a distribution';
+return musicverse._api_get_distribution(distribution_id);
+comment on function musicverse_v1.get_distribution(uuid) is 'Shows a distribution';
+
+create function musicverse_v1.update_distribution(distribution_id uuid, metadata jsonb) returns json
+language sql
+return musicverse._api_change_distribution(distribution_id, 'update', null, metadata);
+comment on function musicverse_v1.update_distribution(uuid, jsonb) is 'Changes a distribution';
 
 create function musicverse_v1.get_distribution_timeline(distribution_id uuid, "limit" int default 20, cursor text default null) returns json
 language sql stable
-return musicverse._api_not_yet();
-comment on function musicverse_v1.get_distribution_timeline(uuid, int, text) is
-    'Not available yet: lists what happened to a distribution';
+return musicverse._api_get_timeline(distribution_id, "limit", cursor);
+comment on function musicverse_v1.get_distribution_timeline(uuid, int, text) is 'Lists what happened to a distribution, oldest first';
+
+create function musicverse_v1.submit_distribution(distribution_id uuid) returns json
+language sql
+return musicverse._api_change_distribution(distribution_id, 'submit', null, null);
+comment on function musicverse_v1.submit_distribution(uuid) is 'Submits a distribution, or again where it failed';
 
 create function musicverse_v1.cancel_distribution(distribution_id uuid) returns json
 language sql
-return musicverse._api_not_yet();
-comment on function musicverse_v1.cancel_distribution(uuid) is 'Not available yet: cancels a distribution';
+return musicverse._api_change_distribution(distribution_id, 'cancel', null, null);
+comment on function musicverse_v1.cancel_distribution(uuid) is 'Cancels a distribution that is not live yet';
 
 create function musicverse_v1.takedown_distribution(distribution_id uuid, platforms text[] default null) returns json
 language sql
-return musicverse._api_not_yet();
-comment on function musicverse_v1.takedown_distribution(uuid, text[]) is 'Not available yet: takes a distribution down';
+return musicverse._api_change_distribution(distribution_id, 'takedown', platforms, null);
+comment on function musicverse_v1.takedown_distribution(uuid, text[]) is 'Takes a distribution down';
 
 -- Not for PostgREST's /rpc, which hands no headers on: whoever calls it there gives its own
 create function musicverse_v1.provider_callback(name text, headers jsonb, body text) returns int

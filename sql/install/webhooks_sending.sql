@@ -10,6 +10,7 @@ declare
     databases text := coalesce(current_setting('musicverse.databases', true), 'postgres');
     strangers bigint := (select count(*) from webhook_endpoints w where w.installation_id <> (select i.id from installation i));
     providers bigint := (select count(*) from providers p where p.installation_id <> (select i.id from installation i));
+    partners bigint := (select count(*) from partners p where p.installation_id <> (select i.id from installation i));
 begin
     enabled := false;
     if not exists (select from regexp_split_to_table(current_setting('shared_preload_libraries'), '\s*,\s*') l
@@ -32,6 +33,9 @@ begin
     elsif providers > 0 then
         reason := format('%s providers were restored from another database, and get no jobs', providers);
         remedy := 'If the original is gone: select musicverse.enable_sending();';
+    elsif partners > 0 then
+        reason := format('%s partners were restored from another database, and get no releases', partners);
+        remedy := 'If the original is gone: select musicverse.enable_sending();';
     else
         enabled := true;
         reason := 'deliveries are sent';
@@ -52,6 +56,7 @@ begin
     insert into webhook_state (webhook_id, low_seq) select b.id, 1 from brought b
         on conflict (webhook_id) do update set low_seq = 1;
     update providers p set installation_id = i.id from installation i where p.installation_id <> i.id;
+    update partners p set installation_id = i.id from installation i where p.installation_id <> i.id;
     perform _wake();
 end
 $$;
@@ -70,7 +75,9 @@ begin
             ('webhook_endpoints', 'secret', $c$'webhook:' || id || ':secret'$c$),
             ('webhook_endpoints', 'previous_secret', $c$'webhook:' || id || ':secret'$c$),
             ('webhook_endpoints', 'client_key', $c$'webhook:' || id || ':client_key'$c$),
-            ('providers', 'credentials', $c$'provider:' || name || ':credentials'$c$)
+            ('providers', 'credentials', $c$'provider:' || name || ':credentials'$c$),
+            ('partners', 'credentials', $c$'partner:' || name || ':credentials'$c$),
+            ('partner_accounts', 'tokens', $c$'partner:' || partner || ':' || user_id || ':tokens'$c$)
         ) v (relation, col, context)
     loop
         execute format('update %1$I set %2$I = _reseal(%2$I, %3$s) where %2$I is not null',

@@ -94,7 +94,7 @@ select e.name, e.description,
          "status": {"type": "string"}, "external_id": {"type": ["string", "null"]}, "external_url": {"type": ["string", "null"]},
          "release_date": {"type": ["string", "null"], "format": "date"}, "reason": {"type": ["string", "null"]}}}', true
   from (values
-    ('distribution.submitted', 'A release was handed to a platform', '{"status": "submitted"}'::jsonb),
+    ('distribution.submitted', 'A release was submitted for a platform', '{"status": "submitted"}'::jsonb),
     ('distribution.processing', 'A platform works on a release', '{}'),
     ('distribution.live', 'A release can be heard on a platform',
      '{"status": "live", "external_id": "4uLU6hMCjMI75M1A2tKUQC", "external_url": "https://open.spotify.com/album/4uLU6hMCjMI75M1A2tKUQC"}'),

@@ -24,7 +24,7 @@ typedef struct MvWorkerKind
 	int			(*wanted) (const MvDatabase *database);
 } MvWorkerKind;
 
-#define MV_MAX_WORKER_KINDS 8
+#define MV_MAX_WORKER_KINDS 16
 
 /* Adds a kind, which must stay where it is. To be called from _PG_init. */
 extern void mv_launcher_add(const MvWorkerKind *kind);

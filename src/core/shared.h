@@ -26,7 +26,8 @@
 /* Every database has a place for each of its workers: first the shards' */
 #define MV_PLACE_USAGE		MV_MAX_SHARDS
 #define MV_PLACE_GENERATION (MV_PLACE_USAGE + 1)
-#define MV_PLACE_GATEWAY	(MV_PLACE_GENERATION + 1)
+#define MV_PLACE_DISTRIBUTION (MV_PLACE_GENERATION + 1)
+#define MV_PLACE_GATEWAY	(MV_PLACE_DISTRIBUTION + 1)
 #define MV_PLACES			(MV_PLACE_GATEWAY + MV_MAX_GATEWAYS)
 
 #define MV_RING_SIZE		1024	/* ranges a worker may lag behind before it rescans */
@@ -140,7 +141,7 @@ typedef struct MvSharedPart
 	void		(*start) (void *memory, LWLockPadded *locks, bool fresh);
 } MvSharedPart;
 
-#define MV_MAX_PARTS 8
+#define MV_MAX_PARTS 16
 
 /* Adds a part; does nothing outside shared_preload_libraries. To be called from _PG_init. */
 extern void mv_shared_add(const MvSharedPart *part);

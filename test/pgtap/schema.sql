@@ -108,6 +108,9 @@ select is_empty($$
         ('generation_jobs', '{id,user_id,prompt,style,duration,params,status,progress,track_id,error,created_at,started_at,finished_at}'),
         ('api_keys', '{id,user_id,key_hash,key_prefix,name,scopes,last_used_at,expires_at,created_at,revoked_at,allowed_cidrs,rotated_from}'),
         ('scopes', '{name,description}'),
+        ('distributions', '{id,user_id,track_id,platforms,release_date,status,metadata,external_ids,created_at,track_ids,time_zone,revision,submitted_at}'),
+        ('distribution_targets', '{distribution_id,platform,partner,status,external_id,external_url,attempts,next_attempt_at,last_error,submitted_at,live_at}'),
+        ('partners', '{name,connector,platforms,base_url,config,credentials,is_active}'), ('notifications', '{user_id,kind,title,body,created_at,read_at}'),
         ('tiers', '{name,burst,refill_per_second,monthly_quota,max_api_keys,max_webhooks,max_concurrent_jobs}'),
         ('accounts', '{user_id,tier,created_at}'), ('event_types', '{name,description,example,schema}')) v(r, columns), unnest(v.columns) c
      where not exists (select from pg_attribute a where a.attrelid = ('musicverse.' || r)::regclass and a.attname = c)

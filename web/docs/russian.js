@@ -10,8 +10,8 @@ const operations = {
 	poll_events: 'Список событий', list_events: 'Список событий', list_event_types: 'Список типов событий',
 	create_api_key: 'Создать ключ', list_api_keys: 'Список ключей', get_api_key: 'Показать ключ', rotate_api_key: 'Заменить ключ', revoke_api_key: 'Отозвать ключ', list_scopes: 'Список прав',
 	get_me: 'Показать учётную запись', get_usage: 'Использование по времени', get_usage_top: 'Что вызывали чаще всего',
-	create_distribution: 'Отправить треки на площадки (пока недоступно)', list_distributions: 'Список отправок (пока недоступно)', get_distribution: 'Показать отправку (пока недоступно)',
-	get_distribution_timeline: 'История отправки (пока недоступно)', cancel_distribution: 'Отменить отправку (пока недоступно)', takedown_distribution: 'Снять с площадок (пока недоступно)',
+	create_distribution: 'Отправить треки на площадки', list_distributions: 'Список отправок', get_distribution: 'Показать отправку',
+	get_distribution_timeline: 'История отправки', check_distribution: 'Проверить релиз', update_distribution: 'Изменить отправку', submit_distribution: 'Подать отправку', cancel_distribution: 'Отменить отправку', takedown_distribution: 'Снять с площадок',
 	get_openapi: 'Показать это описание', provider_callback: 'Обратный вызов провайдера', get_health: 'Состояние сервиса', get_metrics: 'Метрики',
 };
 

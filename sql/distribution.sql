@@ -1,0 +1,148 @@
+-- Distribution without a worker: what a release must be like, the states of its targets, changes, cancels, reports of partners.
+set client_min_messages = warning;
+create extension if not exists musicverse;
+set search_path = musicverse, public;
+\set VERBOSITY terse
+\set SHOW_CONTEXT never
+\set user '00000000-0000-4000-8000-0000000000d1'
+\set other '00000000-0000-4000-8000-0000000000d2'
+set timezone = 'UTC';
+begin;
+create function pg_temp.refusal(query text) returns text language plpgsql as $$
+declare
+    hint text;
+begin
+    execute query;
+    return 'no refusal';
+exception when others then
+    get stacked diagnostics hint = pg_exception_hint;
+    return regexp_replace(format('%s %s%s', sqlstate, left(sqlerrm, 300), coalesce(' | ' || nullif(left(hint, 200), ''), '')), '[0-9a-f]{8}-[0-9a-f-]{27}', 'ID', 'g');
+end
+$$;
+
+-- partners
+select name, connector, platforms, is_active from partners where is_shipped order by name;
+select pg_temp.refusal(format('select configure_partner(%s)', arguments)) from (values
+    (1, 'null, null, null'), (2, $$'X', null, '{}'$$), (3, $$'mine', 'https://x.example.com', '{}'$$), (4, $$'mine', 'https://x.example.com', '{}', '{"connector": "pigeon"}'$$),
+    (5, $$'mine', 'https://x.example.com', '{}', '{"connector": "labelgrid"}'$$), (6, $$'mine', 'https://x.example.com', '{}', '{"connector": "labelgrid", "platforms": ["myspace"]}'$$),
+    (7, $$'labelgrid', null, '{}'$$), (8, $$'labelgrid', 'https://x.example.com', null$$), (9, $$'labelgrid', 'https://x.example.com', '[]'$$),
+    (10, $$'labelgrid', 'https://x.example.com', '{"token": 1}'$$), (11, $$'labelgrid', 'https://x.example.com', '{"token": "a b"}'$$),
+    (12, $$'labelgrid', 'https://x.example.com', '{"callback_secret": "x"}'$$), (13, $$'labelgrid', 'https://x.example.com?a=1', '{}'$$),
+    (14, $$'labelgrid', 'https://x.example.com', '{}', '{"concurrency": 0}'$$), (15, $$'labelgrid', 'https://x.example.com', '{}', '{"states": {"x": "lost"}}'$$),
+    (16, $$'labelgrid', 'https://x.example.com', '{}', '{"callback": {"status": "$."}}'$$), (17, $$'labelgrid', 'https://x.example.com', '{}', '{"outlets": 1}'$$)) a (n, arguments) order by n;
+select configure_partner('labelgrid', 'https://labelgrid.example.com/', '{"token": "t", "callback_secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}');
+select name, base_url, is_active, is_shipped, credentials is not null as sealed, installation_id = _sending_as() as ours from partners where name = 'labelgrid';
+select set_partner_active('labelgrid', false), set_partner_active('labelgrid', true), resume_partner('labelgrid');
+select pg_temp.refusal($$select set_partner_active('soundcloud', true)$$), pg_temp.refusal($$select set_partner_active('nobody', true)$$);
+
+-- what a release is made of
+insert into tracks (id, user_id, title, style, duration, audio_url, cover_url, isrc) values
+    ('00000000-0000-4000-9000-000000000001', :'user', 'Rain', 'ambient', 60, 'https://a.example.com/1.flac', 'https://a.example.com/1.png', 'QZABC2600001'),
+    ('00000000-0000-4000-9000-000000000002', :'user', 'Snow', null, 61, 'https://a.example.com/2.flac', null, 'QZABC2600002'),
+    ('00000000-0000-4000-9000-000000000003', :'other', 'Theirs', null, 61, 'https://a.example.com/3.flac', null, null);
+insert into generation_jobs (user_id, prompt, status, track_id) values (:'user', 'x', 'started', '00000000-0000-4000-9000-000000000001');
+\set one '{00000000-0000-4000-9000-000000000001}'
+\set two '{00000000-0000-4000-9000-000000000001,00000000-0000-4000-9000-000000000002}'
+select jsonb_pretty(_complete_release(:'one', '2030-01-02', '{"artist": "Mira"}'));
+select r ->> 'title' as title, r -> 'artists' as artists, r -> 'ai' as ai, t ->> 'title' as track, t -> 'artists' as its, t -> 'explicit' as explicit
+  from _complete_release(:'two', null, '{"title": "Weather", "artists": ["Mira", {"name": "Ben", "role": "featured"}], "explicit": true, "ai": {"artwork": "none"},
+      "tracks": [{"track_id": "00000000-0000-4000-9000-000000000002", "title": "Sleet", "explicit": false}]}') r, jsonb_array_elements(r -> 'tracks') t;
+
+-- what platforms refuse
+\set whole '{"artist": "Mira", "label": "Mira Records", "language": "en", "p_line": "2026 Mira Records", "c_line": "2026 Mira Records"}'
+create function pg_temp.problems(changes jsonb, tracks uuid[] default '{00000000-0000-4000-9000-000000000001}', places text[] default '{spotify}', day date default null) returns text language sql as $$
+    select coalesce(string_agg(format('%s %s %s: %s', platform, field, severity, message), '; '), 'fit')
+      from musicverse.check_release(tracks, places, day, '{"artist": "Mira", "label": "Mira Records", "language": "en", "p_line": "2026 Mira Records", "c_line": "2026 Mira Records"}'::jsonb || changes)
+$$;
+select changes, pg_temp.problems(changes::jsonb) from (values (1, '{}'), (2, '{"label": null, "p_line": " "}'), (3, '{"genre": "Polka"}'), (4, '{"genre": "pop"}'),
+    (5, '{"language": "english"}'), (6, '{"language": "zxx"}'), (7, '{"language": "pt-BR"}'), (8, '{"p_line": "Mira"}'), (9, '{"cover_url": "ftp://x"}'), (10, '{"upc": "12"}'),
+    (11, '{"title": "RAIN AND SNOW"}'), (12, '{"title": "Rain (feat. Ben)"}'), (13, '{"title": "Rain (Explicit)"}'), (14, '{"title": "Rain prod. by Ben"}'),
+    (15, '{"title": "Rain - Ben Remix"}'), (16, '{"title": "Rain (Ben Remix)"}'), (17, '{"title": "Mira - Rain"}'), (18, '{"title": "Explicit Content"}'),
+    (20, '{"title": "ABC"}'), (21, '{"title": "雨と雪の歌"}'), (22, '{"title": " Rain"}'), (23, '{"ai": {"audio": "some"}}'), (24, '{"training_use": "maybe"}'), (25, '{"territories": ["Germany"]}'),
+    (26, '{"territories": ["DE"]}'), (27, '{"explicit": "yes"}'), (28, '{"artists": [1]}'), (29, '{"artists": 1}'), (30, '{"cover": {"width": 1000, "height": 1000}}'),
+    (31, '{"cover": {"width": 3000, "height": 3001}}'), (32, '{"title": 1}'), (33, '{"time_zone": "Mars"}'),
+    (34, '{"tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "isrc": "QZ"}]}'),
+    (35, '{"tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "audio": {"format": "mp3"}}]}'),
+    (36, '{"tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "audio": {"format": "flac", "sample_rate": 22050}}]}')) c (n, changes) order by n;
+select pg_temp.problems('{}', '{}'), pg_temp.problems('{}', '{00000000-0000-4000-9000-000000000003,00000000-0000-4000-9000-000000000001}');
+select pg_temp.problems('{}', places => '{}'), pg_temp.problems('{}', places => '{myspace}'), pg_temp.problems('{}', places => '{soundcloud}');
+select pg_temp.problems('{}', day => '2020-01-01') ~ '^spotify /release_date error: 2020-01-01 is nearer than the 5 days that spotify needs' as too_near;
+select pg_temp.refusal(format('select create_distribution(%s)', a)) from (values (1, $$null, '{}', '{}'$$),
+    (2, $$'00000000-0000-4000-8000-0000000000d1', null, null, null, '[]'$$), (3, $$'00000000-0000-4000-8000-0000000000d1', null, null$$),
+    (4, $$'00000000-0000-4000-8000-0000000000d1', '{00000000-0000-4000-9000-000000000001}', '{spotify,deezer}', null, '{"artist": "Mira"}'$$),
+    (5, $$'00000000-0000-4000-8000-0000000000d1', '{00000000-0000-4000-9000-000000000001}', '{spotify}', null, '{"release_date": "soon"}'$$)) v (n, a) order by n;
+
+-- states
+select create_distribution(:'user', :'one', '{spotify,deezer,spotify}', null, :'whole') as d \gset
+select platforms, status, revision, track_id, time_zone, submitted_at from distributions where id = :'d';
+select submit_distribution(:'d'), submit_distribution(:'d');
+select platform, status, partner from distribution_targets where distribution_id = :'d' order by 1;
+select status from distributions where id = :'d';
+select id as w from distribution_work where distribution_id = :'d' \gset
+select old, string_agg(new, ' ' order by n) as possible from (
+    select o.old, s.new, s.n from unnest('{pending,scheduled,delivering,processing,live,failed,taken_down,cancelled}'::text[]) o (old),
+           unnest('{pending,scheduled,delivering,processing,live,failed,taken_down,cancelled}'::text[]) with ordinality s (new, n)
+     where _target_steps() -> o.old ? s.new) x group by old order by old;
+select pg_temp.refusal(format('update distribution_targets set status = %L where work_id = %L', 'taken_down', :'w'));
+select pg_temp.refusal($$update distribution_history set reason = 'x'$$);
+
+-- a step, its answer, and what partners say
+select count(*) from _claim_steps('labelgrid', 10);
+select _begin_step(:'w', 'create_release', false, 1000);
+select status from distributions where id = :'d';
+select _settle_step(:'w', 'other', 'deliver', 1, 'next', '{"x": 1}', false, null, null, null, null, false) as not_this_one;
+select _settle_step(:'w', 'create_release', 'deliver', 1, 'again', '{"x": 1}', false, null, E'timed\nout', null, 30, false);
+select state, failures, is_unsure, last_error, next_attempt_at > _now() + '29 s' as honoured from distribution_work where id = :'w';
+select _begin_step(:'w', 'create_release', true, 1000);
+select _settle_step(:'w', 'create_release', 'deliver', 1, 'wait', '{"x": null, "release_id": "r1"}', true, now() + '1 min', null, '[{"status": "processing"}]', null, false);
+select state, failures, is_unsure, delivered_revision from distribution_work where id = :'w';
+select _report_target(:'w', 'spotify', 'live', 's1', 'https://spotify.example.com/1', null, now());
+select _report_target(:'w', 'spotify', 'processing', null, null, null, now()) as not_back, _report_target(:'w', 'deezer', 'live', null, 'javascript:x', null, now() + '1 s') as forth;
+select platform, status, external_id, external_url from distribution_targets where work_id = :'w' order by 1;
+select status, external_ids from distributions where id = :'d';
+select pg_temp.refusal(format('select cancel_distribution(%L)', :'d'));
+
+-- changes
+select update_release(:'d', '{"title": "Drizzle", "upc": null}'), update_release(:'d', '{"artists": ["Mira", "Ben"]}');
+select metadata ->> 'title' as title, jsonb_array_length(metadata -> 'artists') as artists, revision from distributions where id = :'d';
+select revision, next_attempt_at <= _now() as due from distribution_work where id = :'w';
+select pg_temp.refusal(format('select update_release(%L, %L)', :'d', c)) from (values (1, null), (2, '[]'), (3, '{"language": "x"}'), (4, '{"release_date": "2030-01-01"}'), (5, '{"release_date": "x"}')) v (n, c) order by n;
+select _begin_step(:'w', 'update_release', false, 1000);
+select _settle_step(:'w', 'update_release', 'deliver', 3, 'user', null, false, null, 'locked', null, null, false);
+select revision, delivered_revision, last_error, next_attempt_at is not null as goes_on from distribution_work where id = :'w';
+select status, status from distributions where id = :'d';
+
+-- takedown
+select pg_temp.refusal(format('select takedown_distribution(%L, %L)', :'d', '{spotify}')), pg_temp.refusal(format('select takedown_distribution(%L, %L)', :'d', '{tidal}'));
+select takedown_distribution(:'d'), takedown_distribution(:'d');
+select _begin_step(:'w', 'takedown', false, 1000);
+select _settle_step(:'w', 'takedown', 'takedown', 1, 'done', null, false, null, null, '[{"status": "taken_down"}]', null, false);
+select status from distributions where id = :'d';
+select pg_temp.refusal(format('select %s(%L)', f, :'d')) from unnest('{submit_distribution,cancel_distribution,takedown_distribution}'::text[]) f;
+select pg_temp.refusal(format('select update_release(%L, %L)', :'d', '{}'));
+select string_agg(concat_ws(' ', platform, status, reason), ', ' order by id) from distribution_history where distribution_id = :'d';
+select kind, title, body ->> 'status' as status from notifications where user_id = :'user' order by id;
+select type, count(*) from events where user_id = :'user' and type like 'distribution.%' group by type order by type collate "C";
+select mark_notifications_read(:'user') as read, mark_notifications_read(:'user') as again;
+
+-- cancels
+select create_distribution(:'user', :'two', '{spotify}', null, :'whole'::jsonb || '{"title": "Weather"}') as e \gset
+select cancel_distribution(:'e'), cancel_distribution(:'e');
+select status, (select next_attempt_at from distribution_work where distribution_id = d.id) from distributions d where id = :'e';
+select pg_temp.refusal(format('select submit_distribution(%L)', :'e'));
+
+-- of another user's there is nothing
+select set_config('request.jwt.claims', '{"sub": "00000000-0000-4000-8000-0000000000d2"}', true) is not null as claimed;
+create role regress_distribution nologin;
+select expose_to(null, 'regress_distribution');
+set local role regress_distribution;
+select count(*) from distributions;
+select pg_temp.refusal(format('select %s(%L)', f, :'d')) from unnest('{submit_distribution,cancel_distribution,takedown_distribution}'::text[]) f;
+select pg_temp.refusal(format('select create_distribution(%L, %L, %L)', :'user', '{}', '{}'));
+select string_agg(distinct message, ', ') from check_release(:'one', '{spotify}') where field ~ 'track';
+reset role;
+
+-- views
+select submitted >= 1 as some, live, success_rate from distribution_success_rate where platform = 'deezer';
+select with_distributions >= 1 as some from adoption;
+rollback;

@@ -1,0 +1,181 @@
+/*
+ * How releases are carried to a kind of partner: the interface of a connector.
+ *
+ * A connector is a list of steps. Each makes at most one remote call, or one
+ * streamed upload; what it learned is committed in distribution_work.state
+ * before the next one begins. The worker drives it:
+ *
+ *   plan    in the transaction that records the attempt: which step is next?
+ *   start   in the same one: the request of that step
+ *   finish  in the transaction that settles: what the answer means
+ *
+ * The three run with SPI connected and may raise: their job alone is then put
+ * off, as a fault of ours. They see nothing but the job, keep nothing between
+ * calls, and never touch the network. Memory is that of the transaction.
+ *
+ * A crash loses an answer at most. The step is then planned again with
+ * job->unsure: before it creates anything a connector has to find out whether
+ * the partner has it already. Writes carry an idempotency key that is the same
+ * for each repetition: <work id>:<step>:<revision>.
+ *
+ * A new connector is one file with one MvConnector, and its line in
+ * connectors.c.
+ */
+#ifndef MV_CONNECTOR_H
+#define MV_CONNECTOR_H
+
+#include "postgres.h"
+
+#include "datatype/timestamp.h"
+#include "executor/spi.h"
+#include "nodes/pg_list.h"
+#include "utils/jsonb.h"
+#include "utils/uuid.h"
+
+#define MV_STEP_LENGTH	64		/* of a step's name, with its end */
+
+typedef enum MvGoal
+{
+	MV_DELIVER,					/* the partner is to have the revision */
+	MV_TAKEDOWN					/* it is to have nothing any more */
+} MvGoal;
+
+/* What is to be done, as it was when it was claimed. */
+typedef struct MvJob
+{
+	pg_uuid_t	id;				/* of distribution_work: our reference */
+	const char *reference;		/* the same as text */
+	const char *distribution_id;
+	const char *user_id;
+	const char *partner;
+	const char *base_url;		/* without a slash at its end; may be NULL */
+	Jsonb	   *config;			/* of the partner */
+	Jsonb	   *credentials;	/* opened */
+	MvGoal		goal;
+	int			revision;		/* that the partner is to have */
+	int			delivered_revision; /* 0 = none */
+	Jsonb	   *release;		/* distributions.metadata of the revision */
+	Jsonb	   *state;			/* what was learned */
+	List	   *platforms;		/* of char *: those of the release that are not cancelled */
+	bool		all_live;		/* all of them are live: nothing has to be asked for them */
+	const char *last_step;		/* NULL = none */
+	bool		unsure;			/* an answer to last_step was never seen */
+	TimestampTz now;
+	TimestampTz publish_at;		/* 0 = as soon as possible */
+} MvJob;
+
+typedef struct MvPlan
+{
+	const char *step;			/* NULL = wait */
+	TimestampTz until;			/* then: 0 = until something changes */
+} MvPlan;
+
+/* A part of a multipart/form-data body */
+typedef struct MvPart
+{
+	const char *name;
+	const char *value;			/* or NULL: what source_url has is the part */
+	const char *file_name;		/* of a file */
+	const char *content_type;
+} MvPart;
+
+typedef struct MvRequest
+{
+	const char *method;			/* NULL = POST */
+	const char *path;			/* behind base_url */
+	const char *url;			/* instead of path: a whole one, as partners give for uploads */
+	List	   *headers;		/* of char *, "Name: value" */
+	const char *body;			/* UTF-8 JSON, or NULL */
+	bool		idempotent;		/* send the idempotency key */
+
+	/*
+	 * A stream: the bytes at source_url become the body, or the part without a
+	 * value among parts. They are not kept anywhere.
+	 */
+	const char *source_url;
+	const char *content_type;	/* of the body when it is a stream */
+	List	   *parts;			/* of MvPart *, or NIL */
+	const char *sftp_path;		/* a stream goes there instead; base_url is sftp: */
+	int			timeout_ms;		/* 0 = the partner's config decides */
+} MvRequest;
+
+typedef struct MvResponse
+{
+	int			status;			/* of HTTP; 0 = none came */
+	const char *headers;		/* "Name: value\n" lines */
+	const char *body;			/* in the database's encoding; NULL = none */
+	Jsonb	   *json;			/* the body, when it is JSON */
+	int			retry_after;	/* seconds, -1 = not said */
+} MvResponse;
+
+typedef enum MvOutcomeKind
+{
+	MV_NEXT,					/* the step is done, plan the next one */
+	MV_WAIT,					/* it is, and there is time until `until` */
+	MV_DONE,					/* nothing is left to be done */
+	MV_AGAIN,					/* transient: the step again, with backoff */
+	MV_USER,					/* the release was refused: the user has to change it */
+	MV_OURS						/* the partner refuses us: it is paused */
+} MvOutcomeKind;
+
+/* What became of the release on a platform */
+typedef struct MvReport
+{
+	const char *platform;		/* NULL = on all that the job is for */
+	const char *status;			/* of distribution_targets */
+	const char *external_id;
+	const char *external_url;
+	const char *reason;
+} MvReport;
+
+typedef struct MvOutcome
+{
+	MvOutcomeKind kind;			/* MV_NEXT, unless finish() says otherwise */
+	Jsonb	   *learned;		/* merged into the state; members that are null go */
+	bool		delivered;		/* the partner has the revision */
+	TimestampTz until;
+	List	   *reports;		/* of MvReport * */
+	const char *message;		/* why it failed */
+} MvOutcome;
+
+typedef struct MvConnector
+{
+	const char *name;			/* as in partners.connector */
+	void		(*plan) (const MvJob *job, MvPlan *plan);
+	void		(*start) (const MvJob *job, const char *step, MvRequest *request);
+	void		(*finish) (const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome);
+} MvConnector;
+
+/* connectors.c */
+extern const MvConnector *mv_connector_find(const char *name);
+
+/*
+ * The value at a path of members, such as "tracks.0.title", as text: NULL when
+ * there is none, or null. Objects and arrays come as their JSON.
+ */
+extern char *mv_json_text(Jsonb *json, const char *path);
+extern Jsonb *mv_json_at(Jsonb *json, const char *path);
+extern int	mv_json_int(Jsonb *json, const char *path, int otherwise);
+extern int	mv_json_length(Jsonb *json, const char *path);	/* of an array, 0 when it is none */
+extern Jsonb *mv_jsonb_of(const char *text);
+extern char *mv_json_print(Jsonb *json);
+
+/* JSON by an SQL expression over $1..$n of type jsonb; the plan is kept in *plan. */
+extern Jsonb *mv_json_sql(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args);
+
+/* Adds to what was learned; NULL forgets. */
+extern void mv_learn(MvOutcome *outcome, const char *name, const char *text);
+extern void mv_learn_int(MvOutcome *outcome, const char *name, int number);
+
+/* How long to wait before the partner is asked again what became of a release, in microseconds. */
+extern int64 mv_poll_interval(const MvJob *job);
+
+/* Judges an answer that is no success, in the way most partners mean it. */
+extern void mv_outcome_of_status(const MvResponse *response, const char *message, MvOutcome *outcome);
+
+extern MvReport *mv_report(MvOutcome *outcome, const char *platform, const char *status);
+
+/* connectors */
+extern const MvConnector mv_labelgrid;
+
+#endif							/* MV_CONNECTOR_H */

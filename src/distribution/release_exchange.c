@@ -1,0 +1,471 @@
+/*
+ * Steps: claimed and recorded in one transaction, sent after its commit,
+ * and, in release_settle.c, settled in another one when they are answered.
+ * What is to be asked is the connector's to say.
+ *
+ * Between the two no transaction is open. A step that is not settled, since
+ * the process ended, was recorded: it is planned again, and the connector is
+ * told that an answer is missing.
+ *
+ * A connector that raises spoils its own job only: each call is in a
+ * subtransaction, and the job is put off.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "core/clock.h"
+#include "core/compat.h"
+#include "distribution/releases_int.h"
+#include "mb/pg_wchar.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+#include "utils/timestamp.h"
+
+#define CLAIM_PAUSE_MS	100
+
+void
+mv_dist_free_exchange(MvDistExchange *exchange)
+{
+	curl_slist_free_all(exchange->transfer.headers);
+	exchange->transfer.headers = NULL;
+	mv_transfer_release(&exchange->transfer);
+	if (exchange->target != NULL)
+		mv_target_free(exchange->target);
+	free(exchange->fetched);
+	MemoryContextDelete(exchange->context);
+}
+
+/* ---- calls of connectors */
+
+/* Runs a function so that its error is returned as a message, and undone. */
+char *
+mv_dist_guarded(void (*function) (MvDistExchange *exchange, void *arg), MvDistExchange *exchange, void *arg)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	char	   *volatile message = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		function(exchange, arg);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		ErrorData  *error;
+
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->elevel >= FATAL)
+			PG_RE_THROW();
+		EmitErrorReport();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		message = error->message;
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return message;
+}
+
+static void
+execute_put_off(const MvJob *job, TimestampTz until, const char *problem)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[3] = {UUIDOID, TIMESTAMPTZOID, TEXTOID};
+	Datum		values[3] = {UUIDPGetDatum(&job->id), TimestampTzGetDatum(until), 0};
+	char		nulls[4] = "   ";
+
+	if (until == 0)
+		nulls[1] = 'n';
+	if (problem == NULL)
+		nulls[2] = 'n';
+	else
+		values[2] = CStringGetTextDatum(problem);
+	mv_dist_execute(&plan, "select musicverse._put_off_step($1, $2, $3)", 3, types, values, nulls);
+}
+
+static char *
+full_url(const MvDistExchange *exchange)
+{
+	const MvRequest *request = &exchange->request;
+
+	if (request->url != NULL)
+		return pstrdup(request->url);
+	if (exchange->job.base_url == NULL)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("partner \"%s\" has no base_url", exchange->job.partner)));
+	return psprintf("%s%s", exchange->job.base_url, request->path);
+}
+
+/* Plans a step, and records it when there is one. */
+static void
+begin(MvDistExchange *exchange, void *arg)
+{
+	static SPIPlanPtr record = NULL;
+	Oid			types[4] = {UUIDOID, TEXTOID, BOOLOID, INT4OID};
+	Datum		values[4];
+	MvPlan		plan = {0};
+	MvJob	   *job = &exchange->job;
+	const MvConnector *connector = exchange->partner->connector;
+
+	connector->plan(job, &plan);
+	exchange->step[0] = '\0';
+	if (plan.step == NULL)
+	{
+		execute_put_off(job, plan.until, NULL);
+		return;
+	}
+	if (strlen(plan.step) >= MV_STEP_LENGTH)
+		elog(ERROR, "step \"%s\" has too long a name", plan.step);
+	job->unsure = job->unsure && job->last_step != NULL && strcmp(job->last_step, plan.step) == 0;
+	exchange->request.timeout_ms = exchange->partner->timeout_ms;
+	connector->start(job, plan.step, &exchange->request);
+	if (exchange->request.sftp_path != NULL)
+		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("uploads by SFTP are not built in")));
+	exchange->url = full_url(exchange);
+	exchange->timeout_ms = exchange->request.timeout_ms;
+	strlcpy(exchange->step, plan.step, sizeof(exchange->step));
+
+	values[0] = UUIDPGetDatum(&job->id);
+	values[1] = CStringGetTextDatum(plan.step);
+	values[2] = BoolGetDatum(job->unsure);
+	values[3] = Int32GetDatum((int32) exchange->timeout_ms * (exchange->request.source_url != NULL ? 2 : 1));
+	mv_dist_execute(&record, "select musicverse._begin_step($1, $2, $3, $4)", 4, types, values, NULL);
+}
+
+/* ---- claiming */
+
+static Jsonb *
+take_json(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(value);
+}
+
+static List *
+take_list(HeapTuple row, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(row, desc, column, &isnull);
+	List	   *list = NIL;
+	Datum	   *items;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT, &items, NULL, &n);
+	for (int i = 0; i < n; i++)
+		list = lappend(list, TextDatumGetCString(items[i]));
+	return list;
+}
+
+static Jsonb *
+copy_json(const Jsonb *json)
+{
+	Jsonb	   *copy = NULL;
+
+	if (json != NULL)
+	{
+		copy = palloc(VARSIZE(json));
+		memcpy(copy, json, VARSIZE(json));
+	}
+	return copy;
+}
+
+/* A claimed row as an exchange, in memory of its own */
+static MvDistExchange *
+take_work(HeapTuple row, TupleDesc desc, MvPartner *partner, TimestampTz now)
+{
+	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "musicverse step", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	MvDistExchange *exchange = palloc0(sizeof(MvDistExchange));
+	MvJob	   *job = &exchange->job;
+	bool		isnull;
+	Datum		value;
+
+	exchange->context = context;
+	exchange->partner = partner;
+	job->id = *DatumGetUUIDP(SPI_getbinval(row, desc, 1, &isnull));
+	job->reference = SPI_getvalue(row, desc, 1);
+	job->distribution_id = SPI_getvalue(row, desc, 2);
+	job->user_id = SPI_getvalue(row, desc, 3);
+	job->partner = partner->name;
+	job->base_url = partner->base_url != NULL ? pstrdup(partner->base_url) : NULL;
+	job->config = copy_json(partner->config);
+	job->credentials = copy_json(partner->credentials);
+	job->goal = strcmp(SPI_getvalue(row, desc, 4), "takedown") == 0 ? MV_TAKEDOWN : MV_DELIVER;
+	job->revision = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
+	value = SPI_getbinval(row, desc, 6, &isnull);
+	job->delivered_revision = isnull ? 0 : DatumGetInt32(value);
+	job->release = take_json(row, desc, 7);
+	job->state = take_json(row, desc, 8);
+	job->platforms = take_list(row, desc, 9);
+	job->all_live = DatumGetBool(SPI_getbinval(row, desc, 10, &isnull));
+	job->last_step = SPI_getvalue(row, desc, 11);
+	job->unsure = DatumGetBool(SPI_getbinval(row, desc, 12, &isnull));
+	value = SPI_getbinval(row, desc, 13, &isnull);
+	job->publish_at = isnull ? 0 : DatumGetTimestampTz(value);
+	job->now = now;
+	MemoryContextSwitchTo(old);
+	return exchange;
+}
+
+/*
+ * Takes up to so much work at a partner that is due, and records the steps
+ * begun, which go into mv_dist.begun. True when there may be more.
+ */
+bool
+mv_dist_claim(MvPartner *partner, int slots, TimestampTz now)
+{
+	static SPIPlanPtr plan = NULL;
+	Oid			types[2] = {TEXTOID, INT4OID};
+	Datum		values[2] = {CStringGetTextDatum(partner->name), Int32GetDatum(slots)};
+	SPITupleTable *table;
+	uint64		n;
+
+	mv_dist_execute(&plan, "select id, distribution_id, user_id, goal, revision, delivered_revision, release, state, platforms, all_live,"
+					" step, is_unsure, publish_at from musicverse._claim_steps($1, $2)", 2, types, values, NULL);
+	table = SPI_tuptable;
+	n = SPI_processed;
+	if (n == 0)
+		partner->next_due = now + CLAIM_PAUSE_MS * INT64CONST(1000);	/* locked by somebody */
+	for (uint64 i = 0; i < n; i++)
+	{
+		MvDistExchange *exchange = take_work(table->vals[i], table->tupdesc, partner, now);
+		MemoryContext old = MemoryContextSwitchTo(exchange->context);
+		char	   *problem = mv_dist_guarded(begin, exchange, NULL);
+
+		if (problem != NULL)
+		{
+			mv_dist_note_error(problem);
+			execute_put_off(&exchange->job, 0, problem);
+		}
+		MemoryContextSwitchTo(old);
+		if (problem != NULL || exchange->step[0] == '\0')
+		{
+			mv_dist_free_exchange(exchange);
+			continue;
+		}
+		dlist_push_tail(&mv_dist.begun, &exchange->node);
+		partner->in_flight++;
+		mv_dist.in_flight++;
+	}
+	SPI_freetuptable(table);
+	return n == (uint64) slots;
+}
+
+/* ---- sending */
+
+static void
+finished(MvDistExchange *exchange, TimestampTz now)
+{
+	MvTransfer *transfer = &exchange->transfer;
+	bool		failed = transfer->code != CURLE_OK || transfer->status >= 500;
+
+	exchange->partner->in_flight--;
+	mv_dist.in_flight--;
+	mv_dist_count_request(failed);
+	/* a host of our own, or a presigned URL's, says nothing of the partner */
+	if (!exchange->source_failed && exchange->request.url == NULL)
+		mv_dist_breaker_note(exchange->partner, !failed, now);
+	if (failed)
+		mv_dist_note_error(psprintf("partner %s: %s", exchange->partner->name,
+									transfer->code != CURLE_OK ? transfer->error : psprintf("HTTP %ld", transfer->status)));
+	dlist_push_tail(&mv_dist.done, &exchange->node);
+	mv_dist.ndone++;
+}
+
+static bool
+add_header(MvTransfer *transfer, const char *line)
+{
+	struct curl_slist *longer = curl_slist_append(transfer->headers, line);
+
+	if (longer == NULL)
+		return false;
+	transfer->headers = longer;
+	return true;
+}
+
+static char *
+utf8(const char *text)
+{
+	return pg_server_to_any(text, strlen(text), PG_UTF8);
+}
+
+/* A body of multipart/form-data; the boundary is one that no part's bytes have. */
+static void
+make_multipart(MvDistExchange *exchange, char **content_type)
+{
+	MvTransfer *transfer = &exchange->transfer;
+	StringInfoData body;
+	ListCell   *cell;
+	char	   *boundary;
+	int			n = 0;
+
+	do
+		boundary = psprintf("musicverse-%s-%d", exchange->job.reference, n++);
+	while (exchange->fetched != NULL && memmem(exchange->fetched, exchange->fetched_len, boundary, strlen(boundary)) != NULL);
+	initStringInfo(&body);
+	foreach(cell, exchange->request.parts)
+	{
+		const MvPart *part = lfirst(cell);
+
+		appendStringInfo(&body, "--%s\r\nContent-Disposition: form-data; name=\"%s\"", boundary, part->name);
+		if (part->file_name != NULL)
+			appendStringInfo(&body, "; filename=\"%s\"", utf8(part->file_name));
+		if (part->content_type != NULL)
+			appendStringInfo(&body, "\r\nContent-Type: %s", part->content_type);
+		appendStringInfoString(&body, "\r\n\r\n");
+		if (part->value != NULL)
+			appendStringInfoString(&body, utf8(part->value));
+		else
+			appendBinaryStringInfo(&body, exchange->fetched, (int) exchange->fetched_len);
+		appendStringInfoString(&body, "\r\n");
+	}
+	appendStringInfo(&body, "--%s--\r\n", boundary);
+	transfer->body = body.data;
+	transfer->body_len = body.len;
+	*content_type = psprintf("multipart/form-data; boundary=%s", boundary);
+}
+
+static bool
+prepare(MvDistExchange *exchange, const char **why)
+{
+	MvTransfer *transfer = &exchange->transfer;
+	const MvRequest *request = &exchange->request;
+	bool		fetch = exchange->stage == MV_STAGE_FETCH;
+	MvTargetOptions options = {0};
+	char	   *content_type = NULL;
+	bool		ok = true;
+	ListCell   *cell;
+
+	memset(transfer, 0, sizeof(*transfer));
+	options.url = fetch ? request->source_url : exchange->url;
+	options.timeout_ms = exchange->timeout_ms;
+	options.connect_timeout_ms = Min(mv_connect_timeout_ms, exchange->timeout_ms);
+	options.user_agent = "musicverse/" MV_VERSION;
+	transfer->owner = exchange;
+	exchange->target = mv_target_create(&options, why);
+	if (exchange->target == NULL)
+		return false;
+	transfer->target = exchange->target;
+	if (fetch)
+	{
+		transfer->method = "GET";
+		transfer->max_response_body = (size_t) Min(mv_dist_max_upload_kb, MaxAllocSize / 1024 / 2) * 1024;
+		return true;
+	}
+	transfer->method = request->method != NULL ? request->method : "POST";
+	transfer->max_response_body = (size_t) mv_dist_max_response_kb * 1024;
+	if (request->parts != NIL)
+		make_multipart(exchange, &content_type);
+	else if (exchange->fetched != NULL)
+	{
+		transfer->body = exchange->fetched;
+		transfer->body_len = exchange->fetched_len;
+		content_type = pstrdup(request->content_type != NULL ? request->content_type : "application/octet-stream");
+	}
+	else if (request->body != NULL)
+	{
+		transfer->body = utf8(request->body);
+		transfer->body_len = strlen(transfer->body);
+		content_type = "application/json";
+	}
+	if (content_type != NULL)
+		ok &= add_header(transfer, psprintf("Content-Type: %s", content_type));
+	if (request->url == NULL)
+		ok &= add_header(transfer, "Accept: application/json");
+	if (request->idempotent)
+		ok &= add_header(transfer, psprintf("Idempotency-Key: %s:%s:%d", exchange->job.reference, exchange->step, exchange->job.revision));
+	foreach(cell, request->headers)
+		ok &= add_header(transfer, lfirst(cell));
+	if (!ok)
+		*why = "out of memory";
+	return ok;
+}
+
+static void
+send_off(MvDistExchange *exchange, TimestampTz now)
+{
+	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+	MvTransfer *transfer = &exchange->transfer;
+	const char *why = NULL;
+
+	exchange->source_failed = exchange->stage == MV_STAGE_FETCH;
+	if (!prepare(exchange, &why))
+	{
+		transfer->code = CURLE_FAILED_INIT;
+		strlcpy(transfer->error, why, sizeof(transfer->error));
+		finished(exchange, now);
+	}
+	else if (!mv_transfer_start(mv_dist.loop, transfer))
+		finished(exchange, now);
+	MemoryContextSwitchTo(old);
+}
+
+/* The transaction that recorded them was committed. */
+void
+mv_dist_start_begun(TimestampTz now)
+{
+	while (!dlist_is_empty(&mv_dist.begun))
+	{
+		MvDistExchange *exchange = dlist_container(MvDistExchange, node, dlist_pop_head_node(&mv_dist.begun));
+
+		exchange->stage = exchange->request.source_url != NULL ? MV_STAGE_FETCH : MV_STAGE_SEND;
+		send_off(exchange, now);
+	}
+}
+
+/* It was not: nothing was recorded, nothing is sent. */
+void
+mv_dist_drop_begun(void)
+{
+	while (!dlist_is_empty(&mv_dist.begun))
+	{
+		MvDistExchange *exchange = dlist_container(MvDistExchange, node, dlist_pop_head_node(&mv_dist.begun));
+
+		exchange->partner->in_flight--;
+		mv_dist.in_flight--;
+		mv_dist_free_exchange(exchange);
+	}
+}
+
+/* The source of a stream is here: what it is for is sent. */
+static void
+pass_on(MvDistExchange *exchange, TimestampTz now)
+{
+	MvTransfer *transfer = &exchange->transfer;
+
+	exchange->fetched = transfer->response_body;
+	exchange->fetched_len = transfer->response_body_len;
+	transfer->response_body = NULL;
+	transfer->response_body_len = 0;
+	mv_transfer_release(transfer);
+	mv_target_free(exchange->target);
+	exchange->target = NULL;
+	exchange->stage = MV_STAGE_SEND;
+	send_off(exchange, now);
+}
+
+void
+mv_dist_collect(TimestampTz now)
+{
+	MvTransfer *transfer;
+
+	while ((transfer = mv_loop_next_done(mv_dist.loop)) != NULL)
+	{
+		MvDistExchange *exchange = transfer->owner;
+
+		if (exchange->stage == MV_STAGE_FETCH && transfer->code == CURLE_OK && transfer->status == 200 && !transfer->truncated &&
+			transfer->response_body_len > 0)
+			pass_on(exchange, now);
+		else
+			finished(exchange, now);
+	}
+}

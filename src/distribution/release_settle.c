@@ -1,0 +1,283 @@
+/*
+ * Answers of partners, written down: what they mean is the connector's to say,
+ * what follows from that is decided by _settle_step().
+ *
+ * Neither waits for anybody: while somebody holds a release its answer is kept,
+ * and settled a little later. What a connector raises counts as a fault of
+ * ours, and its step is tried again.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "core/clock.h"
+#include "core/compat.h"
+#include "distribution/releases_int.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#define BUSY_PAUSE_MS	100
+
+
+/* Has the partner certainly not seen the request? */
+static bool
+is_unreached(const MvDistExchange *exchange)
+{
+	if (exchange->source_failed)
+		return true;
+	switch (exchange->transfer.code)
+	{
+		case CURLE_COULDNT_RESOLVE_HOST:
+		case CURLE_COULDNT_CONNECT:
+		case CURLE_SSL_CONNECT_ERROR:
+		case CURLE_PEER_FAILED_VERIFICATION:
+		case CURLE_FAILED_INIT:
+			return true;
+		default:
+			return exchange->transfer.refused;
+	}
+}
+
+static void
+judge_source(MvDistExchange *exchange, MvOutcome *outcome)
+{
+	const MvTransfer *transfer = &exchange->transfer;
+
+	outcome->kind = MV_AGAIN;
+	if (transfer->code != CURLE_OK)
+		outcome->message = psprintf("the file could not be fetched: %s",
+									transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->code));
+	else if (transfer->truncated)
+	{
+		outcome->kind = MV_USER;
+		outcome->message = psprintf("the file is larger than %d kB", mv_dist_max_upload_kb);
+	}
+	else if (transfer->status == 200)
+	{
+		outcome->kind = MV_USER;
+		outcome->message = "the file is empty";
+	}
+	else
+	{
+		/* gone, or never there: somebody has to see to it */
+		if (transfer->status == 404 || transfer->status == 410)
+			outcome->kind = MV_USER;
+		outcome->message = psprintf("the file could not be fetched: HTTP %ld", transfer->status);
+	}
+}
+
+static void
+read_response(const MvTransfer *transfer, MvResponse *response)
+{
+	response->status = (int) transfer->status;
+	response->retry_after = (int) transfer->retry_after;
+	response->headers = transfer->response_headers != NULL ? pnstrdup(transfer->response_headers, transfer->response_headers_len) : "";
+	if (transfer->response_body_len == 0 || transfer->truncated ||
+		memchr(transfer->response_body, 0, transfer->response_body_len) != NULL ||
+		!pg_verify_mbstr(PG_UTF8, transfer->response_body, (int) transfer->response_body_len, true))
+		return;
+	response->body = pnstrdup(transfer->response_body, transfer->response_body_len);
+	response->body = pg_any_to_server(unconstify(char *, response->body), (int) transfer->response_body_len, PG_UTF8);
+	response->json = mv_jsonb_of(response->body);
+}
+
+/* Fills the outcome. */
+static void
+judge(MvDistExchange *exchange, void *arg)
+{
+	MvOutcome  *outcome = arg;
+	MvTransfer *transfer = &exchange->transfer;
+	MvResponse	response = {0};
+
+	if (exchange->source_failed)
+	{
+		judge_source(exchange, outcome);
+		return;
+	}
+	if (transfer->code != CURLE_OK)
+	{
+		outcome->kind = MV_AGAIN;
+		outcome->message = psprintf("partner %s: %s", exchange->partner->name,
+									transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->code));
+		return;
+	}
+	response.retry_after = -1;
+	read_response(transfer, &response);
+	exchange->partner->connector->finish(&exchange->job, exchange->step, &response, outcome);
+}
+
+static Datum
+reports_json(List *reports, bool *isnull)
+{
+	JsonbParseState *parse = NULL;
+	ListCell   *cell;
+	JsonbValue *result;
+
+	*isnull = reports == NIL;
+	if (*isnull)
+		return (Datum) 0;
+	pushJsonbValue(&parse, WJB_BEGIN_ARRAY, NULL);
+	foreach(cell, reports)
+	{
+		const MvReport *report = lfirst(cell);
+		const char *names[] = {"platform", "status", "external_id", "external_url", "reason"};
+		const char *texts[] = {report->platform, report->status, report->external_id, report->external_url, report->reason};
+
+		pushJsonbValue(&parse, WJB_BEGIN_OBJECT, NULL);
+		for (int i = 0; i < lengthof(names); i++)
+		{
+			JsonbValue	value = {.type = jbvString};
+
+			if (texts[i] == NULL)
+				continue;
+			value.val.string.val = unconstify(char *, names[i]);
+			value.val.string.len = strlen(names[i]);
+			pushJsonbValue(&parse, WJB_KEY, &value);
+			value.val.string.val = unconstify(char *, texts[i]);
+			value.val.string.len = strlen(texts[i]);
+			pushJsonbValue(&parse, WJB_VALUE, &value);
+		}
+		pushJsonbValue(&parse, WJB_END_OBJECT, NULL);
+	}
+	result = pushJsonbValue(&parse, WJB_END_ARRAY, NULL);
+	return JsonbPGetDatum(JsonbValueToJsonb(result));
+}
+
+static const char *
+verdict_name(MvOutcomeKind kind)
+{
+	switch (kind)
+	{
+		case MV_NEXT:
+			return "next";
+		case MV_WAIT:
+			return "wait";
+		case MV_DONE:
+			return "done";
+		case MV_AGAIN:
+			return "again";
+		case MV_USER:
+			return "user";
+		case MV_OURS:
+			return "ours";
+	}
+	return "again";
+}
+
+static void
+write_down(MvDistExchange *exchange, void *arg)
+{
+	static SPIPlanPtr plan = NULL;
+	const MvOutcome *outcome = arg;
+	const MvJob *job = &exchange->job;
+	Oid			types[12] = {UUIDOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, BOOLOID, TIMESTAMPTZOID, TEXTOID,
+	JSONBOID, INT4OID, BOOLOID};
+	Datum		values[12];
+	char		nulls[13] = "            ";
+	bool		isnull;
+
+	values[0] = UUIDPGetDatum(&job->id);
+	values[1] = CStringGetTextDatum(exchange->step);
+	values[2] = CStringGetTextDatum(job->goal == MV_TAKEDOWN ? "takedown" : "deliver");
+	values[3] = Int32GetDatum(job->revision);
+	values[4] = CStringGetTextDatum(verdict_name(outcome->kind));
+	values[5] = PointerGetDatum(outcome->learned);
+	nulls[5] = outcome->learned == NULL ? 'n' : ' ';
+	values[6] = BoolGetDatum(outcome->delivered);
+	values[7] = TimestampTzGetDatum(outcome->until);
+	nulls[7] = outcome->until == 0 ? 'n' : ' ';
+	values[8] = outcome->message != NULL ? CStringGetTextDatum(outcome->message) : (Datum) 0;
+	nulls[8] = outcome->message == NULL ? 'n' : ' ';
+	values[9] = reports_json(outcome->reports, &isnull);
+	nulls[9] = isnull ? 'n' : ' ';
+	values[10] = Int32GetDatum((int32) exchange->transfer.retry_after);
+	nulls[10] = exchange->transfer.retry_after < 0 ? 'n' : ' ';
+	values[11] = BoolGetDatum(is_unreached(exchange));
+	mv_dist_execute(&plan, "select musicverse._settle_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12, types, values, nulls);
+	exchange->busy = strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "busy") == 0;
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+settle_one(MvDistExchange *exchange)
+{
+	MvOutcome	outcome = {0};
+	char	   *problem = mv_dist_guarded(judge, exchange, &outcome);
+
+	if (problem == NULL)
+		problem = mv_dist_guarded(write_down, exchange, &outcome);
+	if (problem != NULL)
+	{
+		memset(&outcome, 0, sizeof(outcome));
+		outcome.kind = MV_AGAIN;
+		outcome.message = problem;
+		mv_dist_note_error(problem);
+		write_down(exchange, &outcome);
+	}
+	exchange->settled = true;
+}
+
+/* Writes down up to limit answers, within the current transaction. */
+void
+mv_dist_settle(int limit)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &mv_dist.done)
+	{
+		MvDistExchange *exchange = dlist_container(MvDistExchange, node, iter.cur);
+
+		if (limit-- == 0)
+			break;
+		settle_one(exchange);
+	}
+}
+
+/* That transaction was committed. */
+void
+mv_dist_settled(TimestampTz now)
+{
+	dlist_mutable_iter iter;
+
+	mv_dist.retry_at = 0;
+	dlist_foreach_modify(iter, &mv_dist.done)
+	{
+		MvDistExchange *exchange = dlist_container(MvDistExchange, node, iter.cur);
+
+		if (!exchange->settled)
+			continue;
+		exchange->settled = false;
+		if (exchange->busy)
+		{
+			mv_dist.retry_at = now + BUSY_PAUSE_MS * INT64CONST(1000);
+			continue;
+		}
+		dlist_delete(iter.cur);
+		mv_dist.ndone--;
+		mv_dist_free_exchange(exchange);
+	}
+	mv_dist.dirty = true;
+}
+
+/* It was not. */
+void
+mv_dist_settle_failed(void)
+{
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &mv_dist.done)
+		dlist_container(MvDistExchange, node, iter.cur)->settled = false;
+}
+
+/* An answer that can't be written, whatever is tried: its step is due again later. */
+void
+mv_dist_drop_first(void)
+{
+	MvDistExchange *exchange;
+
+	if (dlist_is_empty(&mv_dist.done))
+		return;
+	exchange = dlist_container(MvDistExchange, node, dlist_pop_head_node(&mv_dist.done));
+	mv_dist.ndone--;
+	mv_dist_free_exchange(exchange);
+}
