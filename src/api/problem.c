@@ -113,7 +113,7 @@ is_for_client(const ErrorData *error)
 	return error->sqlerrcode != ERRCODE_READ_ONLY_SQL_TRANSACTION;
 }
 
-/* A message as a sentence, of no more than is fit to read */
+/* A message as a sentence, of no more than is fit to read; a name such as f() at its beginning stays as it is */
 static char *
 sentence(const char *message)
 {
@@ -127,7 +127,7 @@ sentence(const char *message)
 	text = palloc(len + 2);
 	memcpy(text, message, len);
 	text[len] = '\0';
-	if (text[0] >= 'a' && text[0] <= 'z')
+	if (text[0] >= 'a' && text[0] <= 'z' && strchr(" .,:", text[strcspn(text, " .,:_(")]) != NULL)
 		text[0] -= 'a' - 'A';
 	if (strchr(".!?", text[len - 1]) == NULL)
 		strcpy(text + len, ".");

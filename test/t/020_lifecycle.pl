@@ -378,17 +378,17 @@ $node->stop('fast');
 
 # ---- no slot
 
-$node = new_cluster('slots', -extension => 0, max_worker_processes => 5, 'musicverse.databases' => 'nobody');
-my @hogs = map { session($node) } 1 .. 3;
+$node = new_cluster('slots', -extension => 0, max_worker_processes => 6, 'musicverse.databases' => 'nobody');
+my @hogs = map { session($node) } 1 .. 4;
 $_->query_until(qr/started/, q{
 	select set_config(name, 'on', false) from pg_settings where name in ('force_parallel_mode', 'debug_parallel_query');
 	\echo started
 	select pg_sleep(600);
 }) foreach @hogs;
-wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '3', 30, 'the last slots to be used');
+wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '4', 30, 'the last slots to be used');
 set_conf($node, 'musicverse.databases' => 'postgres');
 $node->reload;
-my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 5\)/;
+my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 6\)/;
 wait_for(sub { log_count($node, $full) }, 30, 'the log to tell it');
 sql($node, 'create extension musicverse');
 subscribe($node, 'slots');
@@ -399,7 +399,9 @@ sql($node, "select pg_cancel_backend(pid) from pg_stat_activity where query like
 $receiver->wait_stats('slots', 60, ids => 2);
 pass('with a slot it starts by itself and sends what was recorded');
 is(log_count($node, $full), 1, 'the log has told it once, with the remedy');
-is(log_count($node, qr/LOG:  musicverse found a background worker slot again/), 1, 'and that it is over');
+my $over = qr/LOG:  musicverse found a background worker slot again/;
+wait_for(sub { log_count($node, $over) }, 30, 'the log to tell that it is over');
+is(log_count($node, $over), 1, 'and once that it is over');
 eval { $_->quit } foreach @hogs;
 
 done_testing();
