@@ -276,4 +276,9 @@ values ('v1', 'POST', '/api/v1/providers/{name}/callback', 'provider_callback', 
     'For providers of music, which sign it after Standard Webhooks: no key is needed. Only a wrong signature counts against the address that it comes from.',
     '[{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}, "example": "sandbox"}]',
     '{"type": "object", "description": "The provider''s document about a generation"}',
-    '{"id": "gen_1", "status": "running", "progress": 35}', true, true);
+    '{"id": "gen_1", "status": "running", "progress": 35}', true, true),
+    ('v1', 'POST', '/api/v1/partners/{name}/callback', 'partner_callback', false, 2, 'Callbacks', 'Take a partner''s callback',
+    'For partners of distribution, which sign it after Standard Webhooks: no key is needed. Only a wrong signature counts against the address that it comes from.',
+    '[{"name": "name", "in": "path", "required": true, "schema": {"type": "string"}, "example": "labelgrid"}]',
+    '{"type": "object", "description": "The partner''s document about a release on a platform"}',
+    '{"event": "delivery.completed", "created_at": "2026-03-09T10:00:00Z", "data": {"release_id": 1, "outlet": "spotify", "status": "live"}}', true, true);

@@ -252,6 +252,11 @@ language sql
 return musicverse.provider_callback(name, headers, body);
 comment on function musicverse_v1.provider_callback(text, jsonb, text) is 'Takes a provider''s signed callback';
 
+create function musicverse_v1.partner_callback(name text, headers jsonb, body text) returns int
+language sql
+return musicverse.partner_callback(name, headers, body);
+comment on function musicverse_v1.partner_callback(text, jsonb, text) is 'Takes a partner''s signed callback';
+
 create function musicverse_v1.get_openapi() returns json
 language sql stable
 return musicverse._openapi_json('v1');

@@ -68,5 +68,23 @@ create function _invalidate_relation() returns trigger
 language c as 'MODULE_PATHNAME', 'musicverse_invalidate_relation';
 comment on function _invalidate_relation() is 'Makes all processes forget what they keep of the table when this transaction commits';
 
+-- A number of a few bytes such as 1e131000 is a text of as many digits, and a
+-- document full of them one that fits into no memory. So exponents of four
+-- digits and more are refused, where they are no part of a string.
+create function _foreign_json(body text) returns jsonb
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+declare
+    exponent constant text := '[0-9][eE][+-]?[0-9]{4}';
+begin
+    if body ~ exponent and regexp_replace(body, '"(?:[^"\\]|\\.)*"', '', 'g') ~ exponent then
+        return null;
+    end if;
+    return body::jsonb;
+exception when others then
+    return null;
+end
+$$;
+comment on function _foreign_json(text) is 'What others sent as JSON; NULL when it is none, or has numbers of absurd size';
+
 insert into installation (id, identity) values (gen_random_uuid(), _identity());
 select _wake();

@@ -36,13 +36,9 @@ begin
     if secret is null or not verify_webhook(secret, headers, body) then
         return 401;
     end if;
-    begin
-        document := body::jsonb;
-    exception when others then
-        return 400;
-    end;
+    document := _foreign_json(body);
     config := _partner_config(p.connector, p.config);
-    if jsonb_typeof(document) <> 'object' or jsonb_typeof(config -> 'callback') <> 'object' is not false then
+    if jsonb_typeof(document) <> 'object' is not false or jsonb_typeof(config -> 'callback') <> 'object' is not false then
         return 400;
     end if;
     select case jsonb_typeof(h.value) when 'array' then h.value ->> 0 else h.value #>> '{}' end

@@ -426,13 +426,3 @@ begin
 end
 $$;
 comment on function mark_notifications_read(uuid, uuid[]) is 'Marks notifications of a user as read, all of them unless ids are given; returns how many';
-
-create function _json_or_null(value text) returns jsonb
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
-begin
-    return value::jsonb;
-exception when others then
-    return null;
-end
-$$;
-comment on function _json_or_null(text) is 'The JSON that a text is; NULL when it is none';

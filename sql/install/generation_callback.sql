@@ -34,7 +34,7 @@ begin
     if secret is null or not verify_webhook(secret, headers, body) then
         return 401;
     end if;
-    document := _provider_document(body);
+    document := _foreign_json(body);
     config := _provider_config(p.config);
     if jsonb_typeof(document) <> 'object' is not false then
         return 400;

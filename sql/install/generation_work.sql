@@ -263,24 +263,6 @@ end
 $$;
 comment on function _begin_request(uuid, text[]) is 'The next request to the provider of a job, recorded before it is sent';
 
--- A number of a few bytes such as 1e131000 is a text of as many digits, and a
--- document full of them one that fits into no memory. So exponents of four
--- digits and more are refused, where they are no part of a string.
-create function _provider_document(body text) returns jsonb
-language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
-declare
-    exponent constant text := '[0-9][eE][+-]?[0-9]{4}';
-begin
-    if body ~ exponent and regexp_replace(body, '"(?:[^"\\]|\\.)*"', '', 'g') ~ exponent then
-        return null;
-    end if;
-    return body::jsonb;
-exception when others then
-    return null;
-end
-$$;
-comment on function _provider_document(text) is 'What a provider sent as JSON; NULL when it is none, or has numbers of absurd size';
-
 -- A provider's document about a job, whose rows the caller has locked. NULL when
 -- it made sense, whether or not it changed anything; else what is wrong with it.
 create function _job_report(j generation_jobs, w generation_work, config jsonb, document jsonb) returns text
@@ -479,7 +461,7 @@ begin
     end if;
     select _provider_config(p.config) into config from providers p where p.name = provider;
 
-    document := _provider_document(body);
+    document := _foreign_json(body);
     if kind = 'cancel' then
         if problem is null and (status between 200 and 299 or status in (404, 409, 410)) then
             update generation_work k set state = 'done', last_error = null where k.job_id = job_id;

@@ -119,7 +119,7 @@ mv_jsonb_of(const char *text)
 	if (text == NULL)
 		return NULL;
 	values[0] = CStringGetTextDatum(text);
-	mv_dist_execute(&plan, "select musicverse._json_or_null($1)", 1, types, values, NULL);
+	mv_dist_execute(&plan, "select musicverse._foreign_json($1)", 1, types, values, NULL);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 	{

@@ -98,25 +98,25 @@ sub run_example
 	my ($status) = grep { /^2/ } keys %{ $operation->{responses} };
 	my $target   = target($path, $operation, \%ids);
 	my $body     = example($operation);
+	exists $ids{$_} and $body->{$_} = $ids{$_} foreach ref $body ? keys %$body : ();
 	my %key      = ('x-api-key' => $key);
 	my $with     = { %key, defined $body ? ('content-type' => 'application/json') : () };
 	die "$id has a body and no example of it\n" if $operation->{requestBody} && !defined $body;
 	$done{$version}{$id} = 1;
-	$status = 501 if $operation->{responses}{501};
 
 	# what is refused, before it is done
 	my $guarded = @{ $operation->{security} } > 0;
 	ask($version, $id, 401, 'without a key', $method, $target, { 'content-type' => 'application/json' }, $body) if $guarded;
 	my $scope = $guarded ? $operation->{security}[0]{bearer}[0] : undef;
 	ask($version, $id, 403, 'without the scope', $method, $target, { %$with, 'x-api-key' => without($scope) }, $body) if defined $scope;
-	if ($path =~ /\{\w+_id\}/ && $status != 501)
+	if ($path =~ /\{\w+_id\}/)
 	{
 		ask($version, $id, 404, 'of what is not there', $method, target($path, $operation, { map { $_ => $nothing } $path =~ /\{(\w+)\}/g }), $with, $body);
 		ask($version, $id, 404, 'of no id', $method, target($path, $operation, { map { $_ => 'x' } $path =~ /\{(\w+)\}/g }), $with, $body);
 	}
-	ask($version, $id, 400, 'with an unknown parameter', $method, $target . ($target =~ /\?/ ? '&' : '?') . 'surprise=1', $with, $body) if $id ne 'provider_callback';
+	ask($version, $id, 400, 'with an unknown parameter', $method, $target . ($target =~ /\?/ ? '&' : '?') . 'surprise=1', $with, $body) if $id !~ /_callback$/;
 	ask($version, $id, 406, 'as what it is not', $method, $target, { %$with, accept => 'image/png' }, $body) if $operation->{responses}{406};
-	if (defined $body && $id ne 'provider_callback')
+	if (defined $body && $id !~ /_callback$/)
 	{
 		ask($version, $id, 400, 'with half a body', $method, $target, $with, '{');
 		ask($version, $id, 413, 'with too much of it', $method, $target, $with, '{"x": "' . 'x' x 1_050_000 . '"}');
@@ -127,20 +127,37 @@ sub run_example
 		  foreach grep { my $type = $operation->{requestBody}{content}{'application/json'}{schema}{properties}{$_}{type}; !grep { $_ eq 'object' } ref $type ? @$type : $type } sort keys %$body;
 		judged("$version $id: the example is a request", document => $file{$version}, request => $id, answer => $body);
 	}
-	elsif ($guarded && $method ne 'GET' && $status != 501)
+	elsif ($guarded && $method ne 'GET')
 	{
 		ask($version, $id, 422, 'with a body where none is', $method, $target, $with, { surprise => 1 });
 	}
 	ask($version, $id, 429, 'by who has used it up', $method, $target, { %$with, 'x-api-key' => $used }, $body) if $guarded;
 
-	return if $id eq 'provider_callback';
+	return if $id =~ /_callback$/;
 	my $got = ask($version, $id, $status, 'the example', $method, $target, $with, $body);
 	judged("$version $id: the answer has the members of its example", document => $file{$version}, operation => $id, answer => length($got->{content}) ? $got->{json} : undef) if $got->{status} < 300 && $id ne 'get_openapi';
-	if ($operation->{responses}{304} && $status != 501)
+	if ($operation->{responses}{304})
 	{
 		ask($version, $id, 304, 'the same again', $method, $target, { %$with, 'if-none-match' => $got->{headers}{etag} });
 	}
 	return $got->{json};
+}
+
+# One that is signed instead, and what its door refuses
+sub run_callback
+{
+	my ($version, $id, $sender) = @_;
+	run_example($version, $id);
+	my ($method, $path, $operation) = described($version, $id);
+	my ($target, $body, $ts) = (target($path, $operation, {}), json(example($operation)), time);
+	my %signed = (
+		'webhook-id' => 'msg_1', 'webhook-timestamp' => $ts,
+		'webhook-signature' => 'v1,' . hmac_sha256_base64("msg_1.$ts.$body", decode_base64($secret =~ s/^whsec_//r)) . '=');
+	ask($version, $id, 401, 'unsigned', $method, $target, {}, $body);
+	ask($version, $id, 404, 'of nobody', $method, $target =~ s/$sender/nobody/r, \%signed, $body);
+	ask($version, $id, 413, 'too large', $method, $target, {}, 'x' x 1_050_000);
+	ask($version, $id, 200, 'the example, signed', $method, $target, \%signed, $body);
+	return;
 }
 
 my %without;
@@ -149,6 +166,15 @@ sub without
 {
 	my ($scope) = @_;
 	return $without{$scope} //= sql($node, "select key from musicverse.create_api_key('$user', 'without $scope', array(select name from musicverse.scopes where name <> '$scope'))");
+}
+
+# A release that its partner has
+sub handed_over
+{
+	my (%release) = @_;
+	my $id = sql($node, qq{select musicverse.create_distribution('$user', '{$release{track_ids}[0]}', '{spotify,deezer}', '$release{release_date}', '{"artist": "Mira", "label": "Mira Records", "language": "zxx", "p_line": "2026 Mira Records", "c_line": "2026 Mira Records"}')});
+	sql($node, "update musicverse.distribution_targets set status = '$_' where distribution_id = '$id'") foreach qw(scheduled delivering processing);
+	return $id;
 }
 
 # spends what it has
@@ -201,7 +227,20 @@ foreach my $version (qw(v1 v2))
 	run_example($version, $_) foreach qw(get_usage get_usage_top);
 	run_example($version, 'get_openapi');
 
-	run_example($version, $_) foreach qw(create_distribution list_distributions get_distribution get_distribution_timeline cancel_distribution takedown_distribution);
+	# nobody listens there
+	sql($node, qq{select musicverse.configure_partner('labelgrid', 'http://127.0.0.1:9', '{"token": "t", "callback_secret": "$secret"}')});
+	my $dawn = sql($node, qq{insert into musicverse.tracks (user_id, title, style, audio_url, cover_url) values ('$user', 'Battle at Dawn', 'Orchestral', 'https://cdn.example.com/2.flac', 'https://cdn.example.com/2.png') returning id});
+	my $day  = sql($node, q{select current_date + 60});
+	my %release = (track_ids => [$dawn], release_date => $day);
+	is(run_example($version, 'check_distribution', %release)->{is_fit}, 1, "$version check_distribution: the example is fit");
+	my $unfit = ask($version, 'create_distribution', 422, 'of what platforms refuse', 'POST', "/api/$version/distributions", \%key, { %release, platforms => ['spotify'] });
+	like($unfit->{json}{hint}, qr/^check_release\(\) lists/, "$version create_distribution: names of functions keep their letters");
+	my %sent = (distribution_id => run_example($version, 'create_distribution', %release)->{id});
+	run_example($version, $_, %sent) foreach qw(list_distributions get_distribution get_distribution_timeline);
+	run_example($version, 'update_distribution', %sent, metadata => { title => 'Battle at Dusk', release_date => sql($node, q{select current_date + 61}) });
+	run_example($version, $_, %sent) foreach qw(submit_distribution cancel_distribution);
+	ask($version, 'submit_distribution', 409, 'of what was cancelled', 'POST', "/api/$version/distributions/$sent{distribution_id}/submit", \%key);
+	run_example($version, 'takedown_distribution', distribution_id => handed_over(%release));
 
 	if ($v1)
 	{
@@ -212,17 +251,14 @@ foreach my $version (qw(v1 v2))
 			update musicverse.generation_work set provider = 'sandbox', remote_id = 'gen_1', sent = true, state = 'running', next_at = now() + interval '1 day', deadline = now() + interval '1 day'
 			 where job_id = (select id from musicverse.generation_jobs where prompt = 'x' and status = 'queued');
 			update musicverse.generation_jobs set status = 'started' where prompt = 'x' and status = 'queued'});
-		run_example($version, 'provider_callback');
-		my ($method, $path, $operation) = described($version, 'provider_callback');
-		my ($target, $body, $ts) = (target($path, $operation, {}), json(example($operation)), time);
-		my %signed = (
-			'webhook-id' => 'msg_1', 'webhook-timestamp' => $ts,
-			'webhook-signature' => 'v1,' . hmac_sha256_base64("msg_1.$ts.$body", decode_base64($secret =~ s/^whsec_//r)) . '=');
-		ask($version, 'provider_callback', 401, 'unsigned', $method, $target, {}, $body);
-		ask($version, 'provider_callback', 404, 'of nobody', $method, $target =~ s/sandbox/nobody/r, \%signed, $body);
-		ask($version, 'provider_callback', 413, 'too large', $method, $target, {}, 'x' x 1_050_000);
-		ask($version, 'provider_callback', 200, 'the example, signed', $method, $target, \%signed, $body);
+		run_callback($version, 'provider_callback', 'sandbox');
 		is(sql($node, q{select progress from musicverse.generation_jobs j join musicverse.generation_work w on w.job_id = j.id where w.remote_id = 'gen_1'}), 35, 'and it was heard');
+
+		# and the partner the release
+		sql($node, qq{
+			update musicverse.distribution_work set state = '{"release_id": 1}' where distribution_id = '@{[ handed_over(%release) ]}'});
+		run_callback($version, 'partner_callback', 'labelgrid');
+		is(sql($node, q{select status from musicverse.distribution_targets where platform = 'spotify' and work_id = (select id from musicverse.distribution_work where state @> '{"release_id": 1}')}), 'live', 'and it was heard');
 	}
 	is_deeply([ sort keys %{ $done{$version} } ], [ sort map { map { $_->{operationId} } values %$_ } values %{ $document{$version}{paths} } ], "$version: all operations were done");
 }

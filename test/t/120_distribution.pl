@@ -152,10 +152,10 @@ $partner->control(live => \0);
 sub callback
 {
 	my ($message, $data, %how) = @_;
-	my $body = json({ event => 'delivery.completed', created_at => $how{at} // sql($node, "select to_json(musicverse._now()) #>> '{}'"), data => $data });
+	my $body = $how{body} // json({ event => 'delivery.completed', created_at => $how{at} // sql($node, "select to_json(musicverse._now()) #>> '{}'"), data => $data });
 	my $ts   = time;
 	my $sign = sql($node, sprintf 'select musicverse.sign_webhook(%s, %s, %d, %s)', lit($how{secret} // secret_of_callbacks()), lit($message), $ts, lit($body));
-	return sql($node, sprintf "select musicverse.partner_callback('labelgrid', %s, %s)",
+	return sql($node, sprintf "select status from musicverse.handle_request('POST', '/api/v1/partners/labelgrid/callback', null, %s, %s)",
 		lit({ 'webhook-id' => $message, 'webhook-timestamp' => "$ts", 'webhook-signature' => $sign }), lit($body));
 }
 
@@ -175,6 +175,7 @@ is(callback('m3', { %about, outlet => 'deezer', status => 'live' }), 200, 'a rep
 is(targets_of($node, $id), 'deezer failed, spotify live', 'neither');
 is(callback('m5', { %about, outlet => 'deezer', status => 'live' }, secret => 'whsec_' . 'B' x 32), 401, 'a forged one is refused');
 is(callback('m6', { release_id => 'nothing', outlet => 'deezer', status => 'live' }), 404, 'one of nothing of ours');
+is(callback('m8', {}, body => '{"data": 1e131000}'), 400, 'one with a number of absurd size');
 is(callback('m7', { %about, outlet => 'deezer', status => 'on the moon' }), 422, 'one that makes no sense');
 
 # ---- kill -9 after every step: carried out there, the answer lost

@@ -12,7 +12,7 @@ const operations = {
 	get_me: 'Показать учётную запись', get_usage: 'Использование по времени', get_usage_top: 'Что вызывали чаще всего',
 	create_distribution: 'Отправить треки на площадки', list_distributions: 'Список отправок', get_distribution: 'Показать отправку',
 	get_distribution_timeline: 'История отправки', check_distribution: 'Проверить релиз', update_distribution: 'Изменить отправку', submit_distribution: 'Подать отправку', cancel_distribution: 'Отменить отправку', takedown_distribution: 'Снять с площадок',
-	get_openapi: 'Показать это описание', provider_callback: 'Обратный вызов провайдера', get_health: 'Состояние сервиса', get_metrics: 'Метрики',
+	get_openapi: 'Показать это описание', provider_callback: 'Обратный вызов провайдера', partner_callback: 'Обратный вызов партнёра', get_health: 'Состояние сервиса', get_metrics: 'Метрики',
 };
 
 const tags = {
