@@ -104,7 +104,7 @@ create function _labelgrid_problem(answer jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select to_jsonb(nullif(concat_ws(': ',
         case when jsonb_typeof(answer) = 'object' then coalesce(answer #>> '{error,message}', case jsonb_typeof(answer -> 'error') when 'string' then answer ->> 'error' end, answer ->> 'message') end,
-        (select string_agg(m, '; ') from (
+        (select string_agg(rtrim(m, '.'), '; ') from (
             select case jsonb_typeof(e) when 'string' then e #>> '{}' when 'array' then e ->> 0 else coalesce(e ->> 'message', e::text) end as m
               from jsonb_path_query(answer, '$.errors.*') e where jsonb_typeof(answer -> 'errors') = 'object'
             union all

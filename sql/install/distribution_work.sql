@@ -35,7 +35,9 @@ create function _claim_steps(partner text, slots int)
 returns table (id uuid, distribution_id uuid, user_id uuid, goal text, revision int, delivered_revision int, release jsonb, state jsonb,
                platforms text[], all_live boolean, step text, is_unsure boolean, publish_at timestamptz)
 language sql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
-    select k.id, k.distribution_id, k.user_id, k.goal, k.revision, k.delivered_revision, d.metadata, k.state,
+    -- partners want a date: as soon as possible is the day of the submission
+    select k.id, k.distribution_id, k.user_id, k.goal, k.revision, k.delivered_revision,
+           d.metadata || jsonb_build_object('release_date', coalesce(d.release_date, (d.submitted_at at time zone d.time_zone)::date)), k.state,
            array(select t.platform from distribution_targets t where t.work_id = k.id and t.status not in ('cancelled', 'taken_down') order by 1),
            not exists (select from distribution_targets t where t.work_id = k.id and t.status not in ('live', 'cancelled', 'taken_down')),
            k.step, k.is_unsure or k.begun_at is not null, k.publish_at

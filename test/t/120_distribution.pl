@@ -28,6 +28,7 @@ is(targets_of($node, $id), 'deezer pending, spotify pending', 'a release is made
 is(sql($node, "select count(*) from musicverse.distribution_work where distribution_id = '$id'"), 1, 'one aggregator, one piece of work');
 submit($node, $id);
 wait_release($node, $id, 'live');
+is((theirs($id))[0]{release_date}, sql($node, "select (submitted_at at time zone 'utc')::date from musicverse.distributions where id = '$id'"), 'as soon as possible is the day of the submission');
 is(targets_of($node, $id), 'deezer live, spotify live', 'it is live');
 my ($theirs) = theirs($id);
 is(scalar(@{ $theirs->{tracks} }), 2, 'with its tracks');
