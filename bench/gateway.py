@@ -148,7 +148,7 @@ class Gateway(Theme):
                 done += 5 * self.load("ours", path, 5)[0]
         growth = private_kib(pid) - before
         self.report("growth of a gateway worker in a million requests", "<= 256 KiB", f"{growth} KiB", growth <= 256,
-                    f"{before} KiB before, {human(done)} requests in {time.monotonic() - began:.0f} s")
+                    f"{before} KiB before, {done / 1e6:.2f} million requests in {time.monotonic() - began:.0f} s")
 
     # ---- in one backend ----
 
