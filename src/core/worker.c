@@ -7,7 +7,6 @@
 #include "core/catalog.h"
 #include "core/launcher.h"
 #include "core/worker.h"
-#include "executor/spi.h"
 #include "pgstat.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -66,4 +65,29 @@ mv_worker_transaction(MvWorker *worker, void (*function) (void), const char *act
 	if (gone)
 		mv_worker_leave_without_extension(worker->database, worker->place, changes, replaced);
 	return ok;
+}
+
+void
+mv_worker_prepare(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types)
+{
+	SPIPlanPtr	prepared;
+
+	if (*plan != NULL)
+		return;
+	prepared = SPI_prepare(sql, nargs, types);
+	if (prepared == NULL || SPI_keepplan(prepared) != 0)
+		elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
+	*plan = prepared;
+}
+
+int
+mv_worker_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			result;
+
+	mv_worker_prepare(plan, sql, nargs, types);
+	result = SPI_execute_plan(*plan, values, nulls, false, 0);
+	MemoryContextSwitchTo(context);
+	return result;
 }

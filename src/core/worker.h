@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "core/shared.h"
+#include "executor/spi.h"
 
 typedef struct MvWorker
 {
@@ -23,5 +24,17 @@ typedef struct MvWorker
  * isn't there any more. AccessShareLock on the extension.
  */
 extern bool mv_worker_transaction(MvWorker *worker, void (*function) (void), const char *activity);
+
+/*
+ * Prepares the statement at the first call; the plan is kept for the life of
+ * the process. Needs SPI connected; raises what the statement's parsing does.
+ */
+extern void mv_worker_prepare(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types);
+
+/*
+ * Prepares it so and runs it; returns what SPI_execute_plan() does. Leaves the
+ * current memory context as it was. Raises what the statement does.
+ */
+extern int	mv_worker_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
 
 #endif							/* MV_CORE_WORKER_H */

@@ -119,7 +119,7 @@ mv_jsonb_of(const char *text)
 	if (text == NULL)
 		return NULL;
 	values[0] = CStringGetTextDatum(text);
-	mv_dist_execute(&plan, "select musicverse._foreign_json($1)", 1, types, values, NULL);
+	mv_worker_execute(&plan, "select musicverse._foreign_json($1)", 1, types, values, NULL);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 	{
@@ -150,7 +150,7 @@ mv_json_sql(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args)
 		values[i] = PointerGetDatum(args[i]);
 		nulls[i] = args[i] == NULL ? 'n' : ' ';
 	}
-	mv_dist_execute(plan, psprintf("select (%s)::jsonb", expression), nargs, types, values, nulls);
+	mv_worker_execute(plan, psprintf("select (%s)::jsonb", expression), nargs, types, values, nulls);
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 	{

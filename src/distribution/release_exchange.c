@@ -88,7 +88,7 @@ execute_put_off(const MvJob *job, TimestampTz until, const char *problem)
 		nulls[2] = 'n';
 	else
 		values[2] = CStringGetTextDatum(problem);
-	mv_dist_execute(&plan, "select musicverse._put_off_step($1, $2, $3)", 3, types, values, nulls);
+	mv_worker_execute(&plan, "select musicverse._put_off_step($1, $2, $3)", 3, types, values, nulls);
 }
 
 static char *
@@ -136,7 +136,7 @@ begin(MvDistExchange *exchange, void *arg)
 	values[1] = CStringGetTextDatum(plan.step);
 	values[2] = BoolGetDatum(job->unsure);
 	values[3] = Int32GetDatum((int32) exchange->timeout_ms * (exchange->request.source_url != NULL ? 2 : 1));
-	mv_dist_execute(&record, "select musicverse._begin_step($1, $2, $3, $4)", 4, types, values, NULL);
+	mv_worker_execute(&record, "select musicverse._begin_step($1, $2, $3, $4)", 4, types, values, NULL);
 }
 
 /* ---- claiming */
@@ -229,7 +229,7 @@ mv_dist_claim(MvPartner *partner, int slots, TimestampTz now)
 	SPITupleTable *table;
 	uint64		n;
 
-	mv_dist_execute(&plan, "select id, distribution_id, user_id, goal, revision, delivered_revision, release, state, platforms, all_live,"
+	mv_worker_execute(&plan, "select id, distribution_id, user_id, goal, revision, delivered_revision, release, state, platforms, all_live,"
 					" step, is_unsure, publish_at from musicverse._claim_steps($1, $2)", 2, types, values, NULL);
 	table = SPI_tuptable;
 	n = SPI_processed;

@@ -71,7 +71,7 @@ read_secrets(MvPartner *partner)
 	bool		isnull = true;
 	Datum		value = (Datum) 0;
 
-	mv_dist_execute(&plan, "select musicverse._unseal(p.credentials, 'partner:' || p.name || ':credentials')::jsonb"
+	mv_worker_execute(&plan, "select musicverse._unseal(p.credentials, 'partner:' || p.name || ':credentials')::jsonb"
 					" from musicverse.partners p where p.name = $1", 1, types, values, NULL);
 	if (SPI_processed == 1)
 		value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
@@ -119,7 +119,7 @@ mv_dist_partners_read(void)
 
 	dlist_foreach(iter, &partners)
 		dlist_container(MvPartner, node, iter.cur)->seen = false;
-	mv_dist_execute(&plan,
+	mv_worker_execute(&plan,
 					"select p.name, p.connector,"
 					" p.is_active and p.paused_at is null and p.installation_id = (select id from musicverse.installation),"
 					" p.base_url, p.xmin::text::int8, (c->>'concurrency')::numeric::int4, ((c->>'timeout')::numeric * 1000)::int4,"

@@ -193,7 +193,7 @@ write_down(MvDistExchange *exchange, void *arg)
 	values[10] = Int32GetDatum((int32) exchange->transfer.retry_after);
 	nulls[10] = exchange->transfer.retry_after < 0 ? 'n' : ' ';
 	values[11] = BoolGetDatum(is_unreached(exchange));
-	mv_dist_execute(&plan, "select musicverse._settle_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12, types, values, nulls);
+	mv_worker_execute(&plan, "select musicverse._settle_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12, types, values, nulls);
 	exchange->busy = strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "busy") == 0;
 	SPI_freetuptable(SPI_tuptable);
 }

@@ -81,7 +81,7 @@ resume_steps(void)
 {
 	static SPIPlanPtr plan = NULL;
 
-	mv_dist_execute(&plan, "select musicverse._resume_steps()", 0, NULL, NULL, NULL);
+	mv_worker_execute(&plan, "select musicverse._resume_steps()", 0, NULL, NULL, NULL);
 }
 
 static void

@@ -139,26 +139,6 @@ mv_dist_publish(int in_flight)
 	LWLockRelease(&lock->lock);
 }
 
-/* Runs a statement whose plan is kept for the life of the process; leaves the memory context as it was. */
-int
-mv_dist_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
-{
-	MemoryContext context = CurrentMemoryContext;
-	int			result;
-
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	prepared = SPI_prepare(sql, nargs, types);
-
-		if (prepared == NULL || SPI_keepplan(prepared) != 0)
-			elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
-		*plan = prepared;
-	}
-	result = SPI_execute_plan(*plan, values, nulls, false, 0);
-	MemoryContextSwitchTo(context);
-	return result;
-}
-
 /* _wake_distribution() */
 Datum
 musicverse_wake_distribution(PG_FUNCTION_ARGS)

@@ -104,7 +104,6 @@ extern void mv_dist_note_state(bool standing_still);
 extern void mv_dist_note_error(const char *message);
 extern void mv_dist_count_request(bool failed);
 extern void mv_dist_publish(int in_flight);
-extern int	mv_dist_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
 
 /* release_partners.c */
 extern void mv_dist_partners_read(void);

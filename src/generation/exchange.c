@@ -95,7 +95,7 @@ mv_gen_begin(MvGenJob *job, Datum usable)
 	MvGenProvider *provider;
 	bool		isnull;
 
-	mv_gen_execute(&plan, "select kind, provider, method, url, body, timeout_ms, headers from musicverse._begin_request($1, $2)",
+	mv_worker_execute(&plan, "select kind, provider, method, url, body, timeout_ms, headers from musicverse._begin_request($1, $2)",
 				   2, types, values, NULL);
 	mv_gen.dirty |= job->state != 'r';
 	if (SPI_processed != 1)
@@ -297,7 +297,7 @@ settle_one(MvGenExchange *exchange)
 	values[6] = BoolGetDatum(is_unreached(transfer));
 	values[7] = Int32GetDatum((int32) transfer->retry_after);
 	nulls[7] = transfer->retry_after < 0 ? 'n' : ' ';
-	mv_gen_execute(&plan, "select musicverse._settle_request($1, $2, $3, $4, $5, $6, $7, $8)", 8, types, values, nulls);
+	mv_worker_execute(&plan, "select musicverse._settle_request($1, $2, $3, $4, $5, $6, $7, $8)", 8, types, values, nulls);
 	verdict = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	exchange->settled = true;
 	exchange->busy = strcmp(verdict, "busy") == 0;

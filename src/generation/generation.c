@@ -149,21 +149,6 @@ mv_gen_publish(int in_flight)
 	LWLockRelease(&lock->lock);
 }
 
-/* Runs a statement whose plan is kept for the life of the process. */
-int
-mv_gen_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls)
-{
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	prepared = SPI_prepare(sql, nargs, types);
-
-		if (prepared == NULL || SPI_keepplan(prepared) != 0)
-			elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
-		*plan = prepared;
-	}
-	return SPI_execute_plan(*plan, values, nulls, false, 0);
-}
-
 /* _wake_generation() */
 Datum
 musicverse_wake_generation(PG_FUNCTION_ARGS)

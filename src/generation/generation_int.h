@@ -99,7 +99,6 @@ extern void mv_gen_note_state(bool standing_still);
 extern void mv_gen_note_error(const char *message);
 extern void mv_gen_count_request(bool failed);
 extern void mv_gen_publish(int in_flight);
-extern int	mv_gen_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values, const char *nulls);
 
 /* jobs.c */
 extern void mv_gen_jobs_init(void);

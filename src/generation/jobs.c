@@ -74,7 +74,7 @@ read_providers(void)
 
 	dlist_foreach(iter, &providers)
 		dlist_container(MvGenProvider, node, iter.cur)->seen = false;
-	mv_gen_execute(&plan,
+	mv_worker_execute(&plan,
 				   "select p.name, p.installation_id = (select id from musicverse.installation), p.is_active,"
 				   " case when c->'poll' = 'null' then 0"
 				   "  when c->>'mode' = 'callback' and current_setting('musicverse.public_url') <> ''"
@@ -139,7 +139,7 @@ mv_gen_jobs_read(void)
 
 	read_providers();
 	readings++;
-	mv_gen_execute(&plan,
+	mv_worker_execute(&plan,
 				   "select job_id, state, provider, next_at, deadline, xmin::text::int8 from musicverse.generation_work"
 				   " where state in ('submitting', 'running', 'cancelling')", 0, NULL, NULL, NULL);
 	for (uint64 i = 0; i < SPI_processed; i++)

@@ -95,7 +95,7 @@ claim(TimestampTz now, bool probes, int slots)
 	nulls[2] = mv_gen.has_last_user ? ' ' : 'n';
 	if (n == 0)
 		return false;
-	mv_gen_execute(&plan, "select after, claimed from musicverse._claim_jobs($1, $2, $3)", 3, types, values, nulls);
+	mv_worker_execute(&plan, "select after, claimed from musicverse._claim_jobs($1, $2, $3)", 3, types, values, nulls);
 	last = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
 	if (!isnull)
 	{
@@ -117,7 +117,7 @@ expire(TimestampTz now)
 		Datum		values[1] = {UUIDPGetDatum(&job->id)};
 
 		job->deadline = now + USECS_PER_SEC;	/* locked by somebody: again */
-		mv_gen_execute(&plan, "select musicverse._expire_job($1)", 1, types, values, NULL);
+		mv_worker_execute(&plan, "select musicverse._expire_job($1)", 1, types, values, NULL);
 		mv_gen.dirty = true;
 	}
 }

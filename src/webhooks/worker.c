@@ -105,14 +105,7 @@ int
 worker_execute(SPIPlanPtr *plan, const char *sql, int nargs, Oid *types, Datum *values,
 			   const char *nulls, bool read_only, long limit)
 {
-	if (*plan == NULL)
-	{
-		SPIPlanPtr	prepared = SPI_prepare(sql, nargs, types);
-
-		if (prepared == NULL || SPI_keepplan(prepared) != 0)
-			elog(ERROR, "could not prepare a statement: %s", SPI_result_code_string(SPI_result));
-		*plan = prepared;
-	}
+	mv_worker_prepare(plan, sql, nargs, types);
 	pg_atomic_fetch_add_u64(&worker.shard->statements, 1);
 	return SPI_execute_plan(*plan, values, nulls, read_only, limit);
 }
