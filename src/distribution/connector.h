@@ -18,6 +18,9 @@
  * the partner has it already. Writes carry an idempotency key that is the same
  * for each repetition: <work id>:<step>:<revision>.
  *
+ * Files go from where they are to the partner while they come, through one ring
+ * of bytes. A source is an http(s) URL, or media:<id> for a file of ours.
+ *
  * A new connector is one file with one MvConnector, and its line in
  * connectors.c.
  */
@@ -51,6 +54,7 @@ typedef struct MvJob
 	const char *base_url;		/* without a slash at its end; may be NULL */
 	Jsonb	   *config;			/* of the partner */
 	Jsonb	   *credentials;	/* opened */
+	Jsonb	   *account;		/* what the user allowed us there, opened; NULL = nothing (or the connector has no accounts) */
 	MvGoal		goal;
 	int			revision;		/* that the partner is to have */
 	int			delivered_revision; /* 0 = none */
@@ -74,10 +78,29 @@ typedef struct MvPlan
 typedef struct MvPart
 {
 	const char *name;
-	const char *value;			/* or NULL: what source_url has is the part */
+	const char *value;			/* or NULL: a file */
+	const char *source_url;		/* where it comes from; NULL = the request's; two files at most */
 	const char *file_name;		/* of a file */
 	const char *content_type;
 } MvPart;
+
+/* What is asked of a partner whose base_url is sftp://host:port/path; paths of requests are below that path. */
+typedef enum MvSftpAsk
+{
+	MV_SFTP_NOTHING,			/* it is HTTP */
+	MV_SFTP_PUT,				/* the source, or body, becomes the file at path */
+	MV_SFTP_GET,				/* the file at path becomes the answer's body */
+	MV_SFTP_LIST,				/* so do the names in the directory at path, one a line */
+	MV_SFTP_COMMANDS			/* what commands has */
+} MvSftpAsk;
+
+typedef struct MvSftpLine
+{
+	int			verb;			/* MvSftpVerb of core/sftp.h */
+	bool		may_fail;
+	const char *path;
+	const char *to;				/* of a rename */
+} MvSftpLine;
 
 typedef struct MvRequest
 {
@@ -85,27 +108,39 @@ typedef struct MvRequest
 	const char *path;			/* behind base_url */
 	const char *url;			/* instead of path: a whole one, as partners give for uploads */
 	List	   *headers;		/* of char *, "Name: value" */
-	const char *body;			/* UTF-8 JSON, or NULL */
+	const char *body;			/* text, or NULL */
+	const char *content_type;	/* of the body; NULL = JSON, or what is known of the source */
 	bool		idempotent;		/* send the idempotency key */
+	bool		nothing;		/* nothing is asked of anybody: finish() follows, with status 200 */
 
 	/*
 	 * A stream: the bytes at source_url become the body, or the part without a
-	 * value among parts. They are not kept anywhere.
+	 * value among parts. They are not kept anywhere. Where their digest is
+	 * known, a source that has others ends it before its last byte is out.
 	 */
 	const char *source_url;
-	const char *content_type;	/* of the body when it is a stream */
+	const char *source_sha256;	/* hexadecimal, or NULL */
 	List	   *parts;			/* of MvPart *, or NIL */
-	const char *sftp_path;		/* a stream goes there instead; base_url is sftp: */
-	int			timeout_ms;		/* 0 = the partner's config decides */
+
+	/* of SFTP */
+	MvSftpAsk	sftp;
+	const char *temporary;		/* of a put: the file's name until it is whole; what is there of it is resumed */
+	List	   *commands;		/* of MvSftpLine * */
+
+	int			timeout_ms;		/* 0 = the partner's config decides; streams have no limit but that they move */
 } MvRequest;
 
 typedef struct MvResponse
 {
-	int			status;			/* of HTTP; 0 = none came */
+	int			status;			/* of HTTP. SFTP: 200; 403 refused us or has another host key; 404 no such file;
+								 * 409 it is there already; 507 no room */
 	const char *headers;		/* "Name: value\n" lines */
 	const char *body;			/* in the database's encoding; NULL = none */
 	Jsonb	   *json;			/* the body, when it is JSON */
 	int			retry_after;	/* seconds, -1 = not said */
+	int64		bytes;			/* of the stream's source, and its digests in hexadecimal; NULL = nothing was streamed */
+	const char *sha256;
+	const char *md5;
 } MvResponse;
 
 typedef enum MvOutcomeKind
@@ -132,6 +167,7 @@ typedef struct MvOutcome
 {
 	MvOutcomeKind kind;			/* MV_NEXT, unless finish() says otherwise */
 	Jsonb	   *learned;		/* merged into the state; members that are null go */
+	Jsonb	   *account;		/* new tokens, to be sealed in the place of job->account, in the same transaction */
 	bool		delivered;		/* the partner has the revision */
 	TimestampTz until;
 	List	   *reports;		/* of MvReport * */
@@ -141,6 +177,7 @@ typedef struct MvOutcome
 typedef struct MvConnector
 {
 	const char *name;			/* as in partners.connector */
+	bool		has_accounts;	/* users log in there themselves: work without an account waits for one */
 	void		(*plan) (const MvJob *job, MvPlan *plan);
 	void		(*start) (const MvJob *job, const char *step, MvRequest *request);
 	void		(*finish) (const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome);

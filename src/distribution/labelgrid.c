@@ -657,4 +657,4 @@ labelgrid_finish(const MvJob *job, const char *step, const MvResponse *response,
 	}
 }
 
-const MvConnector mv_labelgrid = {"labelgrid", labelgrid_plan, labelgrid_start, labelgrid_finish};
+const MvConnector mv_labelgrid = {"labelgrid", false, labelgrid_plan, labelgrid_start, labelgrid_finish};

@@ -126,7 +126,7 @@ begin(MvDistExchange *exchange, void *arg)
 	job->unsure = job->unsure && job->last_step != NULL && strcmp(job->last_step, plan.step) == 0;
 	exchange->request.timeout_ms = exchange->partner->timeout_ms;
 	connector->start(job, plan.step, &exchange->request);
-	if (exchange->request.sftp_path != NULL)
+	if (exchange->request.sftp != MV_SFTP_NOTHING)
 		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("uploads by SFTP are not built in")));
 	exchange->url = full_url(exchange);
 	exchange->timeout_ms = exchange->request.timeout_ms;
