@@ -1,0 +1,117 @@
+-- api: the operations of distributions
+
+create function _api_distribution(d distributions) returns json
+language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+    select json_build_object(
+        'id', d.id, 'status', d.status, 'track_ids', d.track_ids, 'platforms', d.platforms, 'release_date', d.release_date,
+        'time_zone', d.time_zone, 'revision', d.revision, 'metadata', d.metadata, 'external_ids', d.external_ids,
+        'targets', coalesce((select json_agg(json_build_object(
+                'platform', t.platform, 'status', t.status, 'reason', t.reason, 'external_id', t.external_id, 'external_url', t.external_url,
+                'next_attempt_at', _api_time(t.next_attempt_at), 'live_at', _api_time(t.live_at)) order by t.platform)
+            from distribution_targets t where t.distribution_id = d.id), '[]'),
+        'submitted_at', _api_time(d.submitted_at), 'created_at', _api_time(d.created_at))
+$$;
+comment on function _api_distribution(distributions) is 'A release with what became of it on each platform as JSON';
+
+create function _api_get_distribution(distribution_id uuid) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
+    d distributions;
+begin
+    select * into d from distributions x where x.id = distribution_id and x.user_id = me;
+    if not found then
+        perform _api_missing('distribution', distribution_id);
+    end if;
+    return _api_distribution(d);
+end
+$$;
+comment on function _api_get_distribution(uuid) is 'A release';
+
+create function _api_create_distribution(track_ids uuid[], platforms text[], release_date date, metadata jsonb, submit boolean) returns json
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    made uuid := create_distribution(_api_user(), track_ids, platforms, release_date, metadata);
+begin
+    if submit is not false then
+        perform submit_distribution(made);
+    end if;
+    return _api_get_distribution(made);
+end
+$$;
+comment on function _api_create_distribution(uuid[], text[], date, jsonb, boolean) is 'Makes a release, and submits it unless told otherwise';
+
+create function _api_check_distribution(track_ids uuid[], platforms text[], release_date date, metadata jsonb) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
+begin
+    return (select json_build_object('is_fit', count(*) filter (where c.severity = 'error') = 0, 'problems', coalesce(json_agg(json_build_object(
+                   'platform', c.platform, 'field', c.field, 'severity', c.severity, 'message', c.message)), '[]'))
+              from check_release(track_ids, platforms, release_date, metadata) c);
+end
+$$;
+comment on function _api_check_distribution(uuid[], text[], date, jsonb) is 'What platforms would refuse in a release';
+
+create function _api_list_distributions("limit" int, cursor text, status text) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
+    filters text := coalesce(status, '');
+    place text[] := _api_place('list_distributions', filters, "limit", cursor);
+    before timestamptz := coalesce(place[1]::timestamptz, 'infinity');
+    before_id uuid := coalesce(place[2]::uuid, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    page distributions[];
+begin
+    perform _api_choice('status', status, '{pending,scheduled,processing,live,failed,taken_down,cancelled}');
+    if status is null then
+        page := array(select d from distributions d where d.user_id = me and (d.created_at, d.id) < (before, before_id)
+                       order by d.created_at desc, d.id desc limit "limit" + 1);
+    else
+        page := array(select d from distributions d where d.user_id = me and d.status = _api_list_distributions.status
+                         and (d.created_at, d.id) < (before, before_id) order by d.created_at desc, d.id desc limit "limit" + 1);
+    end if;
+    return _api_page((select json_agg(_api_distribution(d)) from unnest(page[:"limit"]) d),
+        case when cardinality(page) > "limit" then
+            _api_next('list_distributions', filters, to_json(page["limit"].created_at) #>> '{}', page["limit"].id::text) end);
+end
+$$;
+comment on function _api_list_distributions(int, text, text) is 'A page of releases, newest first';
+
+create function _api_get_timeline(distribution_id uuid, "limit" int, cursor text) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
+    filters text := coalesce(distribution_id::text, '');
+    place text[] := _api_place('get_distribution_timeline', filters, "limit", cursor);
+    after bigint := coalesce(place[1]::bigint, 0);
+    page distribution_history[];
+begin
+    perform from distributions d where d.id = distribution_id and d.user_id = me;
+    if not found then
+        perform _api_missing('distribution', distribution_id);
+    end if;
+    page := array(select h from distribution_history h where h.distribution_id = _api_get_timeline.distribution_id and h.id > after
+                   order by h.id limit "limit" + 1);
+    return _api_page((select json_agg(json_build_object('at', _api_time(h.created_at), 'platform', h.platform, 'status', h.status, 'reason', h.reason))
+                        from unnest(page[:"limit"]) h),
+        case when cardinality(page) > "limit" then _api_next('get_distribution_timeline', filters, page["limit"].id::text) end);
+end
+$$;
+comment on function _api_get_timeline(uuid, int, text) is 'A page of what happened to a release, oldest first';
+
+-- what is asked of one that is there
+create function _api_change_distribution(distribution_id uuid, what text, platforms text[], metadata jsonb) returns json
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    perform _api_get_distribution(distribution_id);
+    case what
+        when 'submit' then perform submit_distribution(distribution_id);
+        when 'cancel' then perform cancel_distribution(distribution_id);
+        when 'takedown' then perform takedown_distribution(distribution_id, platforms);
+        when 'update' then perform update_release(distribution_id, metadata);
+    end case;
+    return _api_get_distribution(distribution_id);
+end
+$$;
+comment on function _api_change_distribution(uuid, text, text[], jsonb) is 'Submits, cancels, takes down or changes a release';
