@@ -1,0 +1,59 @@
+/*
+ * Names of steps, and what connectors want to know of files.
+ */
+#include "postgres.h"
+
+#include "distribution/connector_steps.h"
+
+bool
+mv_is_step(const char *step, const char *name)
+{
+	int			len = strlen(name);
+
+	return step != NULL && strncmp(step, name, len) == 0 && (step[len] == '\0' || step[len] == '.');
+}
+
+int
+mv_track_of(const char *step)
+{
+	const char *dot = strchr(step, '.');
+
+	return dot != NULL ? atoi(dot + 1) : -1;
+}
+
+bool
+mv_same_text(const char *a, const char *b)
+{
+	return a != NULL && b != NULL && strcmp(a, b) == 0;
+}
+
+char *
+mv_file_name(const char *url, const char *otherwise)
+{
+	int			end = strcspn(url, "?#");
+	int			begin = end;
+
+	while (begin > 0 && url[begin - 1] != '/')
+		begin--;
+	for (int i = begin; i < end; i++)
+		if (!isalnum((unsigned char) url[i]) && strchr("._-", url[i]) == NULL)
+			return pstrdup(otherwise);
+	if (end == begin || end - begin >= 200 || memchr(url + begin, '.', end - begin) == NULL)
+		return pstrdup(otherwise);
+	return pnstrdup(url + begin, end - begin);
+}
+
+const char *
+mv_media_type(const char *name)
+{
+	static const char *const types[][2] = {
+		{".flac", "audio/flac"}, {".wav", "audio/wav"}, {".aiff", "audio/aiff"}, {".aif", "audio/aiff"},
+		{".png", "image/png"}, {".jpg", "image/jpeg"}, {".jpeg", "image/jpeg"}, {".webp", "image/webp"}
+	};
+	const char *dot = strrchr(name, '.');
+
+	for (int i = 0; dot != NULL && i < lengthof(types); i++)
+		if (pg_strcasecmp(dot, types[i][0]) == 0)
+			return types[i][1];
+	return "application/octet-stream";
+}

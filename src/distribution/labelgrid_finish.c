@@ -1,0 +1,308 @@
+/*
+ * LabelGrid: what its answers mean.
+ */
+#include "postgres.h"
+
+#include "distribution/labelgrid_int.h"
+
+static char *
+problem_of(const MvResponse *response)
+{
+	static SPIPlanPtr plan = NULL;
+	Jsonb	   *args[1] = {response->json};
+	Jsonb	   *value = response->json != NULL ? mv_json_sql(&plan, "jsonb_build_array(musicverse._labelgrid_problem($1))", 1, args) : NULL;
+	char	   *text = mv_json_text(value, "0");
+
+	return text != NULL ? psprintf("LabelGrid: %s", text) : NULL;
+}
+
+/* The id of the thing that was made, or is meant: an id goes into paths, so it is plain */
+static char *
+id_of(Jsonb *json)
+{
+	char	   *id = mv_json_text(json, "id");
+
+	if (id == NULL)
+		id = mv_json_text(json, "data.id");
+	if (id == NULL || *id == '\0' || strlen(id) > 100)
+		return NULL;
+	for (const char *p = id; *p; p++)
+		if (!isalnum((unsigned char) *p) && *p != '_' && *p != '-')
+			return NULL;
+	return id;
+}
+
+static void
+no_sense(const char *step, MvOutcome *outcome)
+{
+	outcome->kind = MV_AGAIN;
+	outcome->message = psprintf("LabelGrid: the answer to %s makes no sense", step);
+}
+
+static void
+finish_found_release(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
+{
+	static SPIPlanPtr plan = NULL;
+	Jsonb	   *args[2] = {response->json, mv_jsonb_of(psprintf("\"%s\"", mv_labelgrid_number(job)))};
+	char	   *id;
+
+	if (response->json == NULL)
+	{
+		no_sense("find_release", outcome);
+		return;
+	}
+	id = id_of(mv_json_sql(&plan, "(select e from musicverse._labelgrid_list($1) e where e -> 'cat' = $2 limit 1)", 2, args));
+	if (id != NULL)
+	{
+		mv_learn(outcome, "release_id", id);
+		mv_learn_int(outcome, "release_rev", 0);	/* of which revision it is isn't known */
+	}
+}
+
+static void
+finish_found_track(const MvJob *job, int n, const MvResponse *response, MvOutcome *outcome)
+{
+	static SPIPlanPtr plan = NULL;
+	Jsonb	   *args[2] = {response->json, mv_json_at(job->release, psprintf("tracks.%d", n))};
+	char	   *id;
+
+	if (response->json == NULL)
+	{
+		no_sense("find_track", outcome);
+		return;
+	}
+	id = id_of(mv_json_sql(&plan, "(select e from musicverse._labelgrid_list($1) e where e -> 'reference' = $2 -> 'track_id'"
+						   " or e -> 'isrc' = $2 -> 'isrc' or (e -> 'disc', e -> 'track_num') = ($2 -> 'disc', $2 -> 'position')"
+						   " order by e -> 'reference' = $2 -> 'track_id' desc nulls last limit 1)", 2, args));
+	if (id != NULL)
+	{
+		mv_learn(outcome, mv_labelgrid_key(n, "id"), id);
+		mv_learn_int(outcome, mv_labelgrid_key(n, "rev"), 0);
+	}
+}
+
+static void
+finish_upload_url(int n, const MvResponse *response, MvOutcome *outcome)
+{
+	char	   *url = mv_json_text(response->json, "upload_url");
+	char	   *key = mv_json_text(response->json, "key");
+
+	if (url == NULL || key == NULL)
+	{
+		url = mv_json_text(response->json, "data.upload_url");
+		key = mv_json_text(response->json, "data.key");
+	}
+	if (url == NULL || key == NULL || (pg_strncasecmp(url, "https://", 8) != 0 && pg_strncasecmp(url, "http://", 7) != 0))
+	{
+		no_sense("upload_url", outcome);
+		return;
+	}
+	mv_learn(outcome, mv_labelgrid_key(n, "url"), url);
+	mv_learn(outcome, mv_labelgrid_key(n, "key"), key);
+	mv_learn(outcome, mv_labelgrid_key(n, "put"), NULL);
+}
+
+static void
+finish_validate(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
+{
+	char	   *valid = mv_json_text(response->json, "valid");
+
+	if (mv_json_length(response->json, "errors") > 0 || mv_same_text(valid, "false"))
+	{
+		outcome->kind = MV_USER;
+		outcome->message = problem_of(response);
+		if (outcome->message == NULL)
+			outcome->message = "LabelGrid: the release is not valid";
+		return;
+	}
+	mv_learn_int(outcome, "validated_rev", job->revision);
+}
+
+/* Reports what the queue says, and adds the platforms that it calls complete; returns how many are as wanted */
+static int
+take_reports(const MvJob *job, const MvResponse *response, const char *wanted, StringInfo complete, MvOutcome *outcome)
+{
+	static SPIPlanPtr plan = NULL;
+	Jsonb	   *args[4] = {response->json, job->config, job->state, mv_labelgrid_platforms(job)};
+	Jsonb	   *reports = mv_json_sql(&plan, "jsonb_build_object('r', musicverse._labelgrid_reports($1, $2, $3 ->> 'release_id', $4))",
+									  4, args);
+	int			n = 0;
+
+	for (int i = 0; i < mv_json_length(reports, "r"); i++)
+	{
+		MvReport   *report = mv_report(outcome, mv_json_text(reports, psprintf("r.%d.platform", i)),
+									   mv_json_text(reports, psprintf("r.%d.status", i)));
+
+		report->external_id = mv_json_text(reports, psprintf("r.%d.external_id", i));
+		report->external_url = mv_json_text(reports, psprintf("r.%d.external_url", i));
+		report->reason = mv_json_text(reports, psprintf("r.%d.reason", i));
+		n += strcmp(report->status, wanted) == 0;
+		if (mv_same_text(mv_json_text(reports, psprintf("r.%d.is_complete", i)), "true"))
+			appendStringInfo(complete, "%s ", report->platform);
+	}
+	return n;
+}
+
+static void
+finish_poll(const MvJob *job, bool is_removal, const MvResponse *response, MvOutcome *outcome)
+{
+	StringInfoData complete;
+	int			n;
+
+	if (response->json == NULL)
+	{
+		no_sense("poll", outcome);
+		return;
+	}
+	initStringInfo(&complete);
+	n = take_reports(job, response, is_removal ? "taken_down" : "live", &complete, outcome);
+	outcome->kind = MV_WAIT;
+	outcome->until = job->now + mv_poll_interval(job);
+	if (is_removal && n == list_length(job->platforms))
+		outcome->kind = MV_DONE;
+	else if (!is_removal && complete.len > 0)
+	{
+		outcome->kind = MV_NEXT;
+		mv_learn(outcome, "complete", complete.data);
+	}
+}
+
+static void
+finish_look(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
+{
+	char	   *live = mv_json_text(response->json, "is_live");
+
+	if (live == NULL)
+		live = mv_json_text(response->json, "data.is_live");
+	if (mv_same_text(live, "true"))
+	{
+		char	   *rest = mv_json_text(job->state, "complete");
+
+		for (char *platform = strtok_r(rest, " ", &rest); platform != NULL; platform = strtok_r(NULL, " ", &rest))
+			mv_report(outcome, platform, "live");
+	}
+	mv_learn(outcome, "complete", NULL);
+	outcome->kind = MV_WAIT;
+	outcome->until = job->now + mv_poll_interval(job);
+}
+
+static void
+finish_distributed(const MvJob *job, MvOutcome *outcome)
+{
+	mv_learn_int(outcome, "distributed_rev", job->revision);
+	mv_learn_int(outcome, "was_distributed", 1);
+	outcome->delivered = true;
+	mv_report(outcome, NULL, "processing");
+	outcome->kind = MV_WAIT;
+	outcome->until = job->now + mv_poll_interval(job);
+}
+
+static void
+finish_refused(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
+{
+	char	   *problem = problem_of(response);
+	char	   *code = mv_json_text(response->json, "code");
+	int			status = response->status;
+	int			n = mv_track_of(step);
+
+	mv_outcome_of_status(response, problem != NULL ? problem : psprintf("LabelGrid answered %s with HTTP %d", step, status), outcome);
+	if (mv_is_step(step, "upload"))
+	{
+		/* the store's own refusals: most often the URL has expired */
+		outcome->kind = MV_AGAIN;
+		mv_learn(outcome, mv_labelgrid_key(n, "url"), NULL);
+	}
+	else if (mv_is_step(step, "distribute") && status == 409 && mv_same_text(code, "RELEASE_ALREADY_SUBMITTED"))
+		finish_distributed(job, outcome);	/* its answer was lost */
+	else if (mv_is_step(step, "delete_release") && (status == 404 || status == 410))
+	{
+		outcome->kind = MV_DONE;
+		mv_learn(outcome, "release_id", NULL);
+	}
+	else if (mv_is_step(step, "delete_release") && (status == 400 || status == 403 || status == 409 || status == 422))
+	{
+		/* it was distributed after all */
+		outcome->kind = MV_NEXT;
+		mv_learn_int(outcome, "was_distributed", 1);
+	}
+	else if (mv_is_step(step, "takedown") && (status == 404 || status == 410 || mv_same_text(code, "RELEASE_NOT_DISTRIBUTED")))
+	{
+		outcome->kind = MV_DONE;
+		mv_report(outcome, NULL, "taken_down");
+	}
+	else if (mv_same_text(code, "RELEASE_LOCKED_FIELDS"))
+		outcome->kind = MV_USER;
+	else if (status == 409)
+		outcome->kind = MV_AGAIN;	/* the first attempt is under way there */
+	else if (job->goal == MV_TAKEDOWN && outcome->kind == MV_USER)
+		outcome->kind = MV_AGAIN;	/* nothing that the user could change */
+	if (outcome->kind == MV_NEXT || outcome->kind == MV_WAIT || outcome->kind == MV_DONE)
+		outcome->message = NULL;
+}
+
+static void
+finish_made(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
+{
+	int			n = mv_track_of(step);
+	char	   *id = id_of(response->json);
+
+	if (id == NULL)
+		no_sense(step, outcome);
+	else if (n < 0)
+	{
+		mv_learn(outcome, "release_id", id);
+		mv_learn_int(outcome, "release_rev", job->revision);
+	}
+	else
+	{
+		mv_learn(outcome, mv_labelgrid_key(n, "id"), id);
+		mv_learn_int(outcome, mv_labelgrid_key(n, "rev"), job->revision);
+	}
+}
+
+void
+mv_labelgrid_finish(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
+{
+	int			n = mv_track_of(step);
+
+	if (response->status < 200 || response->status > 299)
+		finish_refused(job, step, response, outcome);
+	else if (mv_is_step(step, "find_release"))
+		finish_found_release(job, response, outcome);
+	else if (mv_is_step(step, "find_track"))
+		finish_found_track(job, n, response, outcome);
+	else if (mv_is_step(step, "create_release") || mv_is_step(step, "create_track"))
+		finish_made(job, step, response, outcome);
+	else if (mv_is_step(step, "update_release"))
+		mv_learn_int(outcome, "release_rev", job->revision);
+	else if (mv_is_step(step, "update_track"))
+		mv_learn_int(outcome, mv_labelgrid_key(n, "rev"), job->revision);
+	else if (mv_is_step(step, "upload_url"))
+		finish_upload_url(n, response, outcome);
+	else if (mv_is_step(step, "upload"))
+		mv_learn(outcome, mv_labelgrid_key(n, "put"), mv_labelgrid_source(job, n));
+	else if (mv_is_step(step, "commit"))
+	{
+		mv_learn(outcome, mv_labelgrid_key(n, "file"), mv_labelgrid_known(job, n, "put"));
+		mv_learn(outcome, mv_labelgrid_key(n, "url"), NULL);
+		mv_learn(outcome, mv_labelgrid_key(n, "put"), NULL);
+		mv_learn(outcome, mv_labelgrid_key(n, "key"), NULL);
+	}
+	else if (mv_is_step(step, "photo"))
+		mv_learn(outcome, "photo", mv_json_text(job->release, "cover_url"));
+	else if (mv_is_step(step, "validate"))
+		finish_validate(job, response, outcome);
+	else if (mv_is_step(step, "distribute"))
+		finish_distributed(job, outcome);
+	else if (mv_is_step(step, "look"))
+		finish_look(job, response, outcome);
+	else if (mv_is_step(step, "poll") || mv_is_step(step, "poll_removal"))
+		finish_poll(job, mv_is_step(step, "poll_removal"), response, outcome);
+	else if (mv_is_step(step, "takedown"))
+		mv_learn_int(outcome, "removal_asked", 1);
+	else if (mv_is_step(step, "delete_release"))
+	{
+		mv_learn(outcome, "release_id", NULL);
+		outcome->kind = MV_DONE;
+	}
+}
