@@ -13,6 +13,7 @@
 
 #include "api/api.h"
 #include "core/caller.h"
+#include "core/asker.h"
 #include "core/clock.h"
 #include "core/guard.h"
 #include "core/installation.h"
@@ -43,6 +44,7 @@ _PG_init(void)
 	mv_proxies_init();
 	mv_transfer_init();
 	mv_launcher_init();
+	mv_asker_init();
 
 	mv_keys_init();
 

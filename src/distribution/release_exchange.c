@@ -243,7 +243,7 @@ mv_dist_claim(MvPartner *partner, int slots, TimestampTz now)
 
 		if (problem != NULL)
 		{
-			mv_dist_note_error(problem);
+			mv_asker_note_error(problem);
 			execute_put_off(&exchange->job, 0, problem);
 		}
 		MemoryContextSwitchTo(old);
@@ -270,12 +270,12 @@ finished(MvDistExchange *exchange, TimestampTz now)
 
 	exchange->partner->in_flight--;
 	mv_dist.in_flight--;
-	mv_dist_count_request(failed);
+	mv_asker_count_request(failed);
 	/* a host of our own, or a presigned URL's, says nothing of the partner */
 	if (!exchange->source_failed && exchange->request.url == NULL)
 		mv_dist_breaker_note(exchange->partner, !failed, now);
 	if (failed)
-		mv_dist_note_error(psprintf("partner %s: %s", exchange->partner->name,
+		mv_asker_note_error(psprintf("partner %s: %s", exchange->partner->name,
 									transfer->code != CURLE_OK ? transfer->error : psprintf("HTTP %ld", transfer->status)));
 	dlist_push_tail(&mv_dist.done, &exchange->node);
 	mv_dist.ndone++;

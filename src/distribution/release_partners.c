@@ -1,26 +1,17 @@
 /*
- * The partners in memory, and each one's breaker.
- *
- * A breaker opens after THRESHOLD failures in a row: of all that is due at the
- * partner one request goes as a probe when its time has passed. Success closes
- * it, failure opens it for twice as long. An answer that says no is a success:
- * the partner is there.
+ * The partners in memory, and each one's breaker. An answer that says no is a
+ * success: the partner is there.
  *
  * Credentials are opened when the row has changed, and kept in this process.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/pg_prng.h"
 #include "core/clock.h"
 #include "distribution/releases_int.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-
-#define THRESHOLD	5
-#define FIRST_MS	5000
-#define LONGEST_MS	(5 * 60 * 1000)
 
 static dlist_head partners = DLIST_STATIC_INIT(partners);
 
@@ -94,7 +85,7 @@ read_partner(HeapTuple row, TupleDesc desc)
 	partner->next_due = isnull ? PG_INT64_MAX : DatumGetTimestampTz(value);
 	if (version == partner->version)
 		return;
-	partner->failures = partner->open_ms = 0;	/* perhaps it was mended */
+	memset(&partner->breaker, 0, sizeof(MvBreaker));	/* perhaps it was mended */
 	partner->connector = mv_connector_find(connector);
 	if (partner->connector == NULL && partner->usable)
 		ereport(LOG, (errmsg("partner \"%s\" gets nothing: there is no connector \"%s\"", partner->name, connector)));
@@ -168,30 +159,15 @@ mv_dist_partner_room(const MvPartner *partner, TimestampTz now)
 {
 	if (!partner->usable || partner->connector == NULL)
 		return 0;
-	if (partner->open_ms != 0)
-		return partner->open_until <= now && partner->in_flight == 0 ? 1 : 0;
+	if (partner->breaker.open_ms != 0)
+		return mv_breaker_allows(&partner->breaker, partner->in_flight, now) ? 1 : 0;
 	return Max(partner->concurrency - partner->in_flight, 0);
 }
 
 void
 mv_dist_breaker_note(MvPartner *partner, bool success, TimestampTz now)
 {
-	if (success)
-	{
-		if (partner->open_ms != 0)
-			ereport(LOG, (errmsg("partner \"%s\" answers again", partner->name)));
-		partner->failures = 0;
-		partner->open_ms = 0;
-		return;
-	}
-	if (++partner->failures < THRESHOLD && partner->open_ms == 0)
-		return;
-	if (partner->open_ms == 0)
-		ereport(LOG, (errmsg("partner \"%s\" has failed %d times in a row: it is only probed", partner->name, partner->failures)));
-	else if (partner->open_until > now)
-		return;					/* one of those that were under way when it opened */
-	partner->open_ms = partner->open_ms == 0 ? FIRST_MS : Min(partner->open_ms * 2, LONGEST_MS);
-	partner->open_until = now + (int64) (partner->open_ms * (0.8 + 0.4 * pg_prng_double(&pg_global_prng_state)) * 1000);
+	mv_breaker_note(&partner->breaker, success, now, "partner", partner->name);
 }
 
 /* How many there are; the names of up to max. */
@@ -205,7 +181,7 @@ mv_dist_open_breakers(char names[][NAMEDATALEN], int max)
 	{
 		MvPartner  *partner = dlist_container(MvPartner, node, iter.cur);
 
-		if (partner->open_ms == 0 || !partner->usable)
+		if (partner->breaker.open_ms == 0 || !partner->usable)
 			continue;
 		if (n < max)
 			strlcpy(names[n], partner->name, NAMEDATALEN);
@@ -227,10 +203,10 @@ mv_dist_next_due(void)
 
 		if (!partner->usable || partner->connector == NULL)
 			continue;
-		if (partner->open_ms != 0)
+		if (partner->breaker.open_ms != 0)
 		{
 			if (partner->in_flight == 0 && partner->next_due != PG_INT64_MAX)
-				next = Min(next, Max(partner->next_due, partner->open_until));
+				next = Min(next, Max(partner->next_due, partner->breaker.open_until));
 		}
 		else if (partner->in_flight < partner->concurrency)
 			next = Min(next, partner->next_due);

@@ -211,7 +211,7 @@ settle_one(MvDistExchange *exchange)
 		memset(&outcome, 0, sizeof(outcome));
 		outcome.kind = MV_AGAIN;
 		outcome.message = problem;
-		mv_dist_note_error(problem);
+		mv_asker_note_error(problem);
 		write_down(exchange, &outcome);
 	}
 	exchange->settled = true;
@@ -271,7 +271,7 @@ mv_dist_settle_failed(void)
 
 /* An answer that can't be written, whatever is tried: its step is due again later. */
 void
-mv_dist_drop_first(void)
+mv_dist_drop_first(TimestampTz now)
 {
 	MvDistExchange *exchange;
 

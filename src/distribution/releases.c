@@ -1,73 +1,29 @@
 /*
- * Settings of the worker, what it tells of itself in shared memory, and
- * the wake-up at commit.
- *
- * Locks: one LWLock for all databases, held for a few memory accesses.
+ * Settings of the worker, and the wake-up at commit.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
-#include "catalog/pg_type.h"
-#include "core/clock.h"
 #include "core/launcher.h"
 #include "core/utility.h"
 #include "distribution/releases.h"
 #include "distribution/releases_int.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "miscadmin.h"
-#include "utils/array.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(musicverse_wake_distribution);
 PG_FUNCTION_INFO_V1(musicverse_distribution_worker);
 
-#define COLUMNS 8
-
-/* Of the worker of one database */
-typedef struct Told
-{
-	Oid			database;
-	bool		standing_still;
-	int			in_flight;
-	int64		requests;
-	int64		failures;
-	char		error[MV_ERROR_TEXT];
-	TimestampTz error_at;
-	int			nbreakers;
-	char		breakers[MV_DIST_BREAKERS][NAMEDATALEN];
-} Told;
-
 int			mv_dist_concurrency = 64;
 int			mv_dist_max_response_kb = 1024;
 int			mv_dist_max_upload_kb = 1024 * 1024;
-
 int			mv_dist_poll_interval_s = 5 * 60;
 
 static int	release_lead_time = 7 * SECS_PER_DAY;
 
-static Told *told = NULL;
-static LWLockPadded *lock;
-
-static Size
-told_size(void)
-{
-	return mul_size(MV_MAX_DATABASES, sizeof(Told));
-}
-
-static void
-told_start(void *memory, LWLockPadded *locks, bool fresh)
-{
-	told = memory;
-	lock = locks;
-}
-
 void
 mv_releases_init(void)
 {
-	static const MvSharedPart part = {"musicverse distribution", 1, told_size, told_start};
 	static const MvWorkerKind kind = {"distribution worker", "mv_distribution_worker_main", MV_PLACE_DISTRIBUTION, 1, mv_one_worker};
 
 	DefineCustomIntVariable("musicverse.release_lead_time", "How long before its release date a release is delivered.",
@@ -82,61 +38,7 @@ mv_releases_init(void)
 							NULL, &mv_dist_max_response_kb, 1024, 1, 65536, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.max_upload", "Largest file that is uploaded to a partner.",
 							NULL, &mv_dist_max_upload_kb, 1024 * 1024, 1, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
-	mv_shared_add(&part);
 	mv_launcher_add(&kind);
-}
-
-static Told *
-mine(void)
-{
-	return &told[mv_dist.base.database - mv_shared->database];
-}
-
-void
-mv_dist_note_state(bool standing_still)
-{
-	Told	   *my = mine();
-
-	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	if (my->database != MyDatabaseId)
-		memset(my, 0, sizeof(Told));
-	my->database = MyDatabaseId;
-	my->standing_still = standing_still;
-	LWLockRelease(&lock->lock);
-}
-
-void
-mv_dist_note_error(const char *message)
-{
-	Told	   *my = mine();
-
-	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	strlcpy(my->error, message, MV_ERROR_TEXT);
-	my->error_at = mv_now();
-	LWLockRelease(&lock->lock);
-}
-
-void
-mv_dist_count_request(bool failed)
-{
-	Told	   *my = mine();
-
-	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	my->requests++;
-	if (failed)
-		my->failures++;
-	LWLockRelease(&lock->lock);
-}
-
-void
-mv_dist_publish(int in_flight)
-{
-	Told	   *my = mine();
-
-	LWLockAcquire(&lock->lock, LW_EXCLUSIVE);
-	my->in_flight = in_flight;
-	my->nbreakers = Min(mv_dist_open_breakers(my->breakers, MV_DIST_BREAKERS), MV_DIST_BREAKERS);
-	LWLockRelease(&lock->lock);
 }
 
 /* _wake_distribution() */
@@ -147,52 +49,9 @@ musicverse_wake_distribution(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-static Datum
-breaker_names(const Told *from)
-{
-	Datum		names[MV_DIST_BREAKERS];
-
-	for (int i = 0; i < from->nbreakers; i++)
-		names[i] = CStringGetTextDatum(from->breakers[i]);
-	return PointerGetDatum(construct_array(names, from->nbreakers, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
 /* _distribution_worker() */
 Datum
 musicverse_distribution_worker(PG_FUNCTION_ARGS)
 {
-	MvDatabase *database;
-	Told		copy = {0};
-	int			pid = 0;
-	TupleDesc	desc;
-	Datum		values[COLUMNS];
-	bool		nulls[COLUMNS] = {false};
-
-	mv_shared_require("_distribution_worker()");
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != COLUMNS)
-		elog(ERROR, "return type must be a row type of %d columns", COLUMNS);
-	database = mv_database_find(MyDatabaseId);
-	if (database != NULL)
-	{
-		LWLockAcquire(database->lock, LW_SHARED);
-		pid = database->place[MV_PLACE_DISTRIBUTION].pid;
-		LWLockRelease(database->lock);
-		LWLockAcquire(&lock->lock, LW_SHARED);
-		copy = told[database - mv_shared->database];
-		LWLockRelease(&lock->lock);
-		if (copy.database != MyDatabaseId)
-			memset(&copy, 0, sizeof(copy));
-	}
-	values[0] = Int32GetDatum(pid);
-	nulls[0] = pid == 0;
-	values[1] = CStringGetTextDatum(pid == 0 ? "not running" : copy.standing_still ? "standing still: a copy" : "running");
-	values[2] = Int32GetDatum(pid == 0 ? 0 : copy.in_flight);
-	values[3] = Int64GetDatum(copy.requests);
-	values[4] = Int64GetDatum(copy.failures);
-	nulls[5] = copy.error[0] == '\0';
-	values[5] = nulls[5] ? (Datum) 0 : CStringGetTextDatum(copy.error);
-	nulls[6] = copy.error_at == 0;
-	values[6] = TimestampTzGetDatum(copy.error_at);
-	values[7] = breaker_names(&copy);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+	return mv_asker_told(fcinfo, &mv_dist_kind);
 }

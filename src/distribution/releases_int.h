@@ -1,8 +1,8 @@
 /*
  * What the files of the distribution worker share.
  *
- *   releases.c          settings, what the worker tells of itself, the wake-up
- *   release_worker.c    the loop: wait, move bytes, transactions, leaving
+ *   releases.c          settings, the wake-up
+ *   release_worker.c    what the worker does in a turn; its loop is core/asker.c
  *   release_partners.c  the partners in memory, and each one's breaker
  *   release_exchange.c  steps: claimed, recorded, sent
  *   release_settle.c    and settled
@@ -21,16 +21,13 @@
 
 #include "postgres.h"
 
-#include "core/shared.h"
-#include "core/transfer.h"
-#include "core/worker.h"
+#include "core/asker.h"
+#include "core/breaker.h"
 #include "datatype/timestamp.h"
 #include "distribution/connector.h"
 #include "executor/spi.h"
 #include "lib/ilist.h"
 #include "utils/uuid.h"
-
-#define MV_DIST_BREAKERS 16		/* open ones that are told of */
 
 typedef struct MvPartner
 {
@@ -45,9 +42,7 @@ typedef struct MvPartner
 	Jsonb	   *credentials;	/* opened; or NULL */
 	int			in_flight;
 	TimestampTz next_due;		/* of its work; PG_INT64_MAX = none */
-	int			failures;		/* in a row */
-	int			open_ms;		/* how long the breaker was opened last, 0 = it is closed */
-	TimestampTz open_until;
+	MvBreaker	breaker;
 	bool		seen;
 	dlist_node	node;
 } MvPartner;
@@ -78,32 +73,14 @@ typedef struct MvDistExchange
 	dlist_node	node;
 } MvDistExchange;
 
-typedef struct MvDistWorker
-{
-	MvWorker	base;
-	MvLoop	   *loop;
-	bool		standing_still;
-	bool		dirty;			/* the tables may have changed */
-	int			in_flight;
-	dlist_head	begun;			/* recorded, to be sent after the commit */
-	dlist_head	done;			/* to be settled */
-	int			ndone;
-	TimestampTz retry_at;		/* when busy ones are settled again */
-} MvDistWorker;
-
-extern MvDistWorker mv_dist;
+extern MvAsker mv_dist;
+extern const MvAskerKind mv_dist_kind;
 
 /* settings */
 extern int	mv_dist_concurrency;
 extern int	mv_dist_max_response_kb;
 extern int	mv_dist_max_upload_kb;
 extern int	mv_dist_poll_interval_s;
-
-/* releases.c */
-extern void mv_dist_note_state(bool standing_still);
-extern void mv_dist_note_error(const char *message);
-extern void mv_dist_count_request(bool failed);
-extern void mv_dist_publish(int in_flight);
 
 /* release_partners.c */
 extern void mv_dist_partners_read(void);
@@ -126,6 +103,6 @@ extern char *mv_dist_guarded(void (*function) (MvDistExchange *exchange, void *a
 extern void mv_dist_settle(int limit);
 extern void mv_dist_settled(TimestampTz now);
 extern void mv_dist_settle_failed(void);
-extern void mv_dist_drop_first(void);
+extern void mv_dist_drop_first(TimestampTz now);
 
 #endif							/* MV_RELEASES_INT_H */

@@ -137,9 +137,9 @@ finished(MvGenExchange *exchange, TimestampTz now)
 	exchange->provider->in_flight--;
 	mv_gen.in_flight--;
 	mv_gen_breaker_note(exchange->provider, !failed, now);
-	mv_gen_count_request(failed);
+	mv_asker_count_request(failed);
 	if (failed)
-		mv_gen_note_error(psprintf("provider %s: %s", exchange->provider->name,
+		mv_asker_note_error(psprintf("provider %s: %s", exchange->provider->name,
 								   transfer->code != CURLE_OK ? transfer->error : psprintf("HTTP %ld", transfer->status)));
 	dlist_push_tail(&mv_gen.done, &exchange->node);
 	mv_gen.ndone++;

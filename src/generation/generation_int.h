@@ -1,8 +1,8 @@
 /*
  * What the files of the generation worker share.
  *
- *   generation.c  settings, what the worker tells of itself, the wake-up
- *   worker.c      the loop: wait, move bytes, transactions, leaving
+ *   generation.c  settings, the wake-up
+ *   worker.c      what the worker does in a turn; its loop is core/asker.c
  *   jobs.c        the open jobs and the providers in memory, and the breaker
  *   exchange.c    requests: begun, sent, settled
  *
@@ -19,15 +19,12 @@
 
 #include "postgres.h"
 
-#include "core/shared.h"
-#include "core/transfer.h"
-#include "core/worker.h"
+#include "core/asker.h"
+#include "core/breaker.h"
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "lib/ilist.h"
 #include "utils/uuid.h"
-
-#define MV_GEN_BREAKERS 16		/* open ones that are told of */
 
 typedef struct MvGenProvider
 {
@@ -37,10 +34,8 @@ typedef struct MvGenProvider
 	int			poll_ms;		/* 0 = it is not polled */
 	int64		version;		/* of the row when it was read */
 	int			in_flight;
-	int			failures;		/* in a row */
-	int			open_ms;		/* how long the breaker was opened last, 0 = it is closed */
-	TimestampTz open_until;
-	bool		probed;			/* its time was noticed */
+	MvBreaker	breaker;
+	bool		probed;			/* the end of its breaker's time was noticed */
 	bool		seen;
 	dlist_node	node;
 } MvGenProvider;
@@ -73,32 +68,12 @@ typedef struct MvGenExchange
 	dlist_node	node;
 } MvGenExchange;
 
-typedef struct MvGenWorker
-{
-	MvWorker	base;
-	MvLoop	   *loop;
-	bool		standing_still;
-	bool		dirty;			/* the tables may have changed */
-	int			in_flight;
-	dlist_head	begun;			/* recorded, to be sent after the commit */
-	dlist_head	done;			/* to be settled */
-	int			ndone;
-	TimestampTz retry_at;		/* when busy ones are settled again */
-	pg_uuid_t	last_user;		/* whom a job was claimed for last */
-	bool		has_last_user;
-} MvGenWorker;
-
-extern MvGenWorker mv_gen;
+extern MvAsker mv_gen;
+extern const MvAskerKind mv_gen_kind;
 
 /* settings */
 extern int	mv_gen_concurrency;
 extern int	mv_gen_max_response_kb;
-
-/* generation.c */
-extern void mv_gen_note_state(bool standing_still);
-extern void mv_gen_note_error(const char *message);
-extern void mv_gen_count_request(bool failed);
-extern void mv_gen_publish(int in_flight);
 
 /* jobs.c */
 extern void mv_gen_jobs_init(void);

@@ -1,16 +1,13 @@
 /*
  * The open jobs and the providers in memory, and each provider's breaker.
  *
- * A breaker opens after THRESHOLD failures in a row: the provider gets no new
- * jobs then, and of all that is to be asked of it one request goes as a probe
- * when its time has passed. Success closes it, failure opens it for twice as
- * long. An answer that says no is a success: the provider is there. But 401 is
- * a failure: until somebody mends the credentials no job will be taken.
+ * A provider whose breaker is open gets no new jobs. An answer that says no is
+ * a success: the provider is there. But 401 is a failure: until somebody mends
+ * the credentials no job will be taken.
  */
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "common/pg_prng.h"
 #include "core/clock.h"
 #include "generation/generation_int.h"
 #include "utils/array.h"
@@ -18,10 +15,6 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-
-#define THRESHOLD	5
-#define FIRST_MS	5000
-#define LONGEST_MS	(5 * 60 * 1000)
 
 static HTAB *jobs;
 static uint64 readings = 0;
@@ -89,7 +82,7 @@ read_providers(void)
 
 		provider->seen = true;
 		if (version != provider->version)
-			provider->failures = provider->open_ms = 0; /* perhaps it was mended */
+			memset(&provider->breaker, 0, sizeof(MvBreaker));	/* perhaps it was mended */
 		provider->version = version;
 		provider->ours = DatumGetBool(SPI_getbinval(row, desc, 2, &isnull));
 		provider->takes_jobs = provider->ours && DatumGetBool(SPI_getbinval(row, desc, 3, &isnull));
@@ -162,7 +155,7 @@ mv_gen_job_find(const pg_uuid_t *id)
 static bool
 may_be_asked(const MvGenProvider *provider, TimestampTz now)
 {
-	return provider->ours && (provider->open_ms == 0 || (provider->open_until <= now && provider->in_flight == 0));
+	return provider->ours && mv_breaker_allows(&provider->breaker, provider->in_flight, now);
 }
 
 static bool
@@ -222,7 +215,7 @@ mv_gen_usable_providers(TimestampTz now, bool probes, int *n)
 	{
 		MvGenProvider *provider = dlist_container(MvGenProvider, node, iter.cur);
 
-		if (!provider->takes_jobs || !may_be_asked(provider, now) || (!probes && provider->open_ms != 0))
+		if (!provider->takes_jobs || !may_be_asked(provider, now) || (!probes && provider->breaker.open_ms != 0))
 			continue;
 		names = accumArrayResult(names, CStringGetTextDatum(provider->name), false, TEXTOID, CurrentMemoryContext);
 		(*n)++;
@@ -233,26 +226,10 @@ mv_gen_usable_providers(TimestampTz now, bool probes, int *n)
 void
 mv_gen_breaker_note(MvGenProvider *provider, bool success, TimestampTz now)
 {
-	if (success)
-	{
-		if (provider->open_ms != 0)
-		{
-			ereport(LOG, (errmsg("provider \"%s\" answers again", provider->name)));
-			mv_gen.dirty = true;
-		}
-		provider->failures = 0;
-		provider->open_ms = 0;
+	if (!mv_breaker_note(&provider->breaker, success, now, "provider", provider->name))
 		return;
-	}
-	if (++provider->failures < THRESHOLD && provider->open_ms == 0)
-		return;
-	if (provider->open_ms == 0)
-		ereport(LOG, (errmsg("provider \"%s\" has failed %d times in a row: it is only probed", provider->name, provider->failures)));
-	else if (provider->open_until > now)
-		return;					/* one of those that were under way when it opened */
-	provider->open_ms = provider->open_ms == 0 ? FIRST_MS : Min(provider->open_ms * 2, LONGEST_MS);
 	provider->probed = false;
-	provider->open_until = now + (int64) (provider->open_ms * (0.8 + 0.4 * pg_prng_double(&pg_global_prng_state)) * 1000);
+	mv_gen.dirty |= success;
 }
 
 /* How many there are; the names of up to max. */
@@ -266,7 +243,7 @@ mv_gen_open_breakers(char names[][NAMEDATALEN], int max)
 	{
 		MvGenProvider *provider = dlist_container(MvGenProvider, node, iter.cur);
 
-		if (provider->open_ms == 0 || !provider->ours)
+		if (provider->breaker.open_ms == 0 || !provider->ours)
 			continue;
 		if (n < max)
 			strlcpy(names[n], provider->name, NAMEDATALEN);
@@ -286,7 +263,7 @@ mv_gen_breakers_due(TimestampTz now)
 	{
 		MvGenProvider *provider = dlist_container(MvGenProvider, node, iter.cur);
 
-		if (provider->open_ms == 0 || provider->probed || provider->open_until > now)
+		if (provider->breaker.open_ms == 0 || provider->probed || provider->breaker.open_until > now)
 			continue;
 		provider->probed = due = true;
 	}
@@ -306,8 +283,8 @@ mv_gen_next_due(void)
 	{
 		MvGenProvider *provider = dlist_container(MvGenProvider, node, iter.cur);
 
-		if (provider->open_ms != 0 && !provider->probed)
-			next = Min(next, provider->open_until);
+		if (provider->breaker.open_ms != 0 && !provider->probed)
+			next = Min(next, provider->breaker.open_until);
 	}
 	hash_seq_init(&seq, jobs);
 	while ((job = hash_seq_search(&seq)) != NULL)
@@ -318,10 +295,10 @@ mv_gen_next_due(void)
 		if (job->in_flight || (provider != NULL && job->state != 's' && !provider->ours) ||
 			(provider != NULL && job->state == 'r' && provider->poll_ms == 0))
 			continue;
-		if (provider != NULL && job->state != 's' && provider->open_ms != 0)
+		if (provider != NULL && job->state != 's' && provider->breaker.open_ms != 0)
 		{
 			if (provider->in_flight == 0)
-				next = Min(next, Max(job->next_at, provider->open_until));
+				next = Min(next, Max(job->next_at, provider->breaker.open_until));
 		}
 		else
 			next = Min(next, job->next_at);
