@@ -339,7 +339,7 @@ insert into public.regress_default values (1), (2);
 select count(*) from public.regress_default d join events e on e.id = d.event;
 select count(*) from (select emit_event(:'u', 'track.created', '{}') from generate_series(1, 10)) e;
 begin;
-explain (analyze, costs off, timing off, summary off) insert into tracks (user_id, title) values (:'u', 'explained');
+explain (analyze, costs off, timing off, summary off) insert into tracks (user_id, title) values (:'u', 'explained') \g /dev/null
 select data ->> 'title' as title from public.regress_events where type = 'track.created' and data ->> 'title' = 'explained';
 rollback;
 select count(*) from events;

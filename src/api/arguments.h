@@ -12,6 +12,6 @@
 extern void mv_api_user(pg_uuid_t *user_id);
 
 /* Raises PT404: something of the caller's does not exist. id may be NULL. */
-extern void mv_api_missing(const char *kind, const pg_uuid_t *id) pg_attribute_noreturn();
+extern _Noreturn void mv_api_missing(const char *kind, const pg_uuid_t *id);
 
 #endif							/* MV_API_ARGUMENTS_H */

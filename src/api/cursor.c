@@ -10,6 +10,9 @@
 #include "core/uuid7.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 PG_FUNCTION_INFO_V1(musicverse_cursor);
 PG_FUNCTION_INFO_V1(musicverse_open_cursor);

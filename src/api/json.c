@@ -32,7 +32,7 @@ typedef struct State
 	int			depth;			/* of objects */
 	Keys		keys[MV_MAX_JSON_DEPTH];
 	const char *duplicate;
-	char	   *bad_number;		/* where it is */
+	const char *bad_number;		/* where it is */
 } State;
 
 static int

@@ -39,7 +39,7 @@ extern const MvMasterKey *mv_master_key_find(uint32 id, MvProblem *problem);
 extern bool mv_master_key_add(uint32 *id, MvProblem *problem);
 
 extern void mv_problem_set(MvProblem *problem, int sqlstate, const char *message, const char *hint);
-extern void mv_problem_report(const MvProblem *problem) pg_attribute_noreturn();
+extern _Noreturn void mv_problem_report(const MvProblem *problem);
 
 /* Raises when the operating system gives none. */
 extern void mv_random_bytes(void *out, size_t len);

@@ -56,13 +56,13 @@ to_text(const char *utf8, size_t len)
 	return cstring_to_text_with_len(converted, converted == utf8 ? len : strlen(converted));
 }
 
-static pg_attribute_noreturn() void
+static _Noreturn void
 out_of_memory(void)
 {
 	ereport(ERROR, errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"), errdetail("libxml2 could not allocate."));
 }
 
-static pg_attribute_noreturn() void
+static _Noreturn void
 refuse_invalid(const ErnFaults *faults)
 {
 	StringInfoData all;

@@ -8,10 +8,13 @@
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
 
 #include "distribution/identifiers.h"
 
-static pg_attribute_noreturn() void
+static _Noreturn void
 refuse(MvIdentifier kind, int sqlstate, text *value)
 {
 	char	   *given = text_to_cstring(value);
