@@ -26,6 +26,7 @@
 #include "distribution/releases.h"
 #include "generation/generation.h"
 #include "keys/keys.h"
+#include "media/media.h"
 #include "webhooks/event.h"
 #include "webhooks/worker.h"
 
@@ -51,6 +52,7 @@ _PG_init(void)
 	mv_event_init();
 	mv_worker_init();
 	mv_generation_init();
+	mv_media_init();
 	mv_distribution_init();
 	mv_releases_init();
 

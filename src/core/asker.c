@@ -3,7 +3,6 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "core/asker.h"
 #include "core/asker_told.h"
 #include "core/clock.h"
@@ -11,17 +10,14 @@
 #include "core/installation.h"
 #include "core/launcher.h"
 #include "miscadmin.h"
-#include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "storage/lock.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "utils/wait_event.h"
 
 #define IDLE_WAIT_MS	30000
 #define ERROR_PAUSE_MS	1000
-#define ADVISORY_CLASS	0x6d7676	/* "mvv" */
 
 static MvAsker *me;
 static const MvAskerKind *my;
@@ -34,15 +30,8 @@ static bool one_by_one = false;
 static void
 look_at_installation(void)
 {
-	bool		copy = true;
+	bool		copy = mv_is_copy();
 
-	if (SPI_execute("select identity from musicverse.installation", true, 1) == SPI_OK_SELECT && SPI_processed == 1)
-	{
-		char	   *stored = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-
-		/* the second: it has got a name since, which the delivery worker writes down */
-		copy = strcmp(stored, mv_identity()) != 0 && strcmp(stored, mv_directory_identity()) != 0;
-	}
 	if (copy && !me->standing_still)
 		ereport(LOG,
 				(errmsg("musicverse %s from this database: it is a copy of the one where sending was enabled", my->halted),
@@ -112,37 +101,17 @@ settle(TimestampTz now)
 /* ---- the loop ---- */
 
 static void
-take_lock(void)
-{
-	LOCKTAG		tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ADVISORY_CLASS, my->place, 2);
-	StartTransactionCommand();
-	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-	{
-		ereport(LOG, (errmsg("another process is the %s of this database", my->name)));
-		proc_exit(1);
-	}
-	CommitTransactionCommand();
-}
-
-static void
 set_up(Datum arg)
 {
-	me->base.place = mv_worker_attach(arg, &me->base.database);
+	mv_worker_begin(&me->base, arg, my->name);
 	me->base.note_error = mv_asker_note_error;
 	me->dirty = true;
 	dlist_init(&me->begun);
 	dlist_init(&me->done);
-	pgstat_report_appname(psprintf("musicverse %s", my->name));
-	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
-	SetConfigOption("lock_timeout", "2s", PGC_USERSET, PGC_S_OVERRIDE);
 	mv_told_begin(me->base.database, my->place);
 	mv_told_state(false);
 	if (my->begin != NULL)
 		my->begin();
-	take_lock();
 }
 
 /* Before it leaves: what was answered is written down. */
@@ -153,25 +122,6 @@ wind_up(void)
 	my->collect(mv_now());
 	for (int i = 0; i < 3 && me->ndone > 0; i++)
 		settle(mv_now());
-}
-
-/* Commits that woke us; the latch alone may have been reset while a lock was waited for. */
-static void
-look_for_changes(void)
-{
-	static uint64 seen = 0;
-	static uint64 seen_wakes = 0;
-	MvDatabase *database = me->base.database;
-	uint64		changes = pg_atomic_read_u64(&database->changes);
-	uint64		wakes;
-
-	LWLockAcquire(database->lock, LW_SHARED);
-	wakes = database->place[me->base.place].wakes;
-	LWLockRelease(database->lock);
-	if (changes != seen || wakes != seen_wakes)
-		me->dirty = true;
-	seen = changes;
-	seen_wakes = wakes;
 }
 
 static long
@@ -196,7 +146,7 @@ turn(TimestampTz now)
 {
 	mv_loop_pump(me->loop);
 	my->collect(now);
-	look_for_changes();
+	me->dirty |= mv_worker_was_woken(&me->base);
 	if (error_until <= now)
 	{
 		if (me->ndone > 0 && me->retry_at <= now)

@@ -11,6 +11,7 @@
 
 #include "access/xlog.h"
 #include "core/installation.h"
+#include "executor/spi.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -51,6 +52,18 @@ mv_identity(void)
 	if (cluster_identity != NULL && cluster_identity[0] != '\0')
 		return psprintf(UINT64_FORMAT "/%u/name:%s", GetSystemIdentifier(), MyDatabaseId, cluster_identity);
 	return mv_directory_identity();
+}
+
+bool
+mv_is_copy(void)
+{
+	char	   *stored;
+
+	if (SPI_execute("select identity from musicverse.installation", true, 1) != SPI_OK_SELECT || SPI_processed != 1)
+		return true;
+	stored = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	/* the second: it has got a name since, which the delivery worker writes down */
+	return strcmp(stored, mv_identity()) != 0 && strcmp(stored, mv_directory_identity()) != 0;
 }
 
 Datum

@@ -15,4 +15,7 @@ extern char *mv_identity(void);
 /* What it is without musicverse.cluster_identity. */
 extern char *mv_directory_identity(void);
 
+/* Is this a copy of the database where sending was enabled? Needs SPI connected. */
+extern bool mv_is_copy(void);
+
 #endif							/* MV_INSTALLATION_H */

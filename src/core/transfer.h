@@ -106,10 +106,11 @@ typedef struct MvTransfer
 	size_t		received;
 } MvTransfer;
 
-/* Defines musicverse.connect_timeout and .request_timeout. Called from _PG_init. */
+/* Defines musicverse.connect_timeout, .request_timeout and .max_upload. Called from _PG_init. */
 extern void mv_transfer_init(void);
 extern int	mv_connect_timeout_ms;
 extern int	mv_request_timeout_ms;
+extern int	mv_max_upload_kb;
 
 /*
  * Creates the loop: curl_global_init (once a process, after fork), multi

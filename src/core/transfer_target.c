@@ -35,11 +35,14 @@ struct MvTarget
 };
 
 int			mv_connect_timeout_ms;
+int			mv_max_upload_kb = 1024 * 1024;
 int			mv_request_timeout_ms;
 
 void
 mv_transfer_init(void)
 {
+	DefineCustomIntVariable("musicverse.max_upload", "Largest file that is uploaded to a partner, or fetched to be looked at.",
+							NULL, &mv_max_upload_kb, 1024 * 1024, 1, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.connect_timeout",
 							"How long resolving, connecting and the TLS handshake of one request may take.",
 							NULL,

@@ -7,9 +7,60 @@
 #include "core/catalog.h"
 #include "core/launcher.h"
 #include "core/worker.h"
+#include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/ipc.h"
+#include "storage/lock.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+
+#define ADVISORY_CLASS	0x6d7676	/* "mvv" */
+
+static void
+take_lock(int place, const char *name)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, ADVISORY_CLASS, place, 2);
+	StartTransactionCommand();
+	if (LockAcquire(&tag, ExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+	{
+		ereport(LOG, (errmsg("another process is the %s of this database", name)));
+		proc_exit(1);
+	}
+	CommitTransactionCommand();
+}
+
+void
+mv_worker_begin(MvWorker *worker, Datum main_arg, const char *name)
+{
+	char		application[NAMEDATALEN];
+
+	worker->place = mv_worker_attach(main_arg, &worker->database);
+	snprintf(application, sizeof(application), "musicverse %s", name);
+	pgstat_report_appname(application);
+	SetConfigOption("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
+	SetConfigOption("lock_timeout", "2s", PGC_USERSET, PGC_S_OVERRIDE);
+	take_lock(worker->place, name);
+}
+
+bool
+mv_worker_was_woken(MvWorker *worker)
+{
+	uint64		changes = pg_atomic_read_u64(&worker->database->changes);
+	uint64		wakes;
+	bool		woken;
+
+	LWLockAcquire(worker->database->lock, LW_SHARED);
+	wakes = worker->database->place[worker->place].wakes;
+	LWLockRelease(worker->database->lock);
+	woken = changes != worker->seen_changes || wakes != worker->seen_wakes;
+	worker->seen_changes = changes;
+	worker->seen_wakes = wakes;
+	return woken;
+}
 
 bool
 mv_worker_transaction(MvWorker *worker, void (*function) (void), const char *activity)

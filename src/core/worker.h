@@ -16,7 +16,20 @@ typedef struct MvWorker
 	int			place;
 	Oid			extension;		/* the one it started with; InvalidOid before the first transaction */
 	void		(*note_error) (const char *message);	/* besides the log; may be NULL */
+	uint64		seen_changes;	/* of mv_worker_was_woken() */
+	uint64		seen_wakes;
 } MvWorker;
+
+/*
+ * Takes the place and connects, see launcher.h; names the process "musicverse
+ * <name>", fixes the settings that its statements go by, and makes sure that it
+ * is the only one of its kind in the database by a session-level advisory lock
+ * under its place. For kinds of which each database has one.
+ */
+extern void mv_worker_begin(MvWorker *worker, Datum main_arg, const char *name);
+
+/* Did a commit wake it since the last call? The latch alone may have been reset while a lock was waited for. */
+extern bool mv_worker_was_woken(MvWorker *worker);
 
 /*
  * Runs the function in a transaction, with a snapshot and SPI connected. False

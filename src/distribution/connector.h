@@ -29,6 +29,7 @@
 
 #include "postgres.h"
 
+#include "core/json_path.h"
 #include "datatype/timestamp.h"
 #include "executor/spi.h"
 #include "nodes/pg_list.h"
@@ -186,16 +187,8 @@ typedef struct MvConnector
 /* connectors.c */
 extern const MvConnector *mv_connector_find(const char *name);
 
-/*
- * The value at a path of members, such as "tracks.0.title", as text: NULL when
- * there is none, or null. Objects and arrays come as their JSON.
- */
-extern char *mv_json_text(Jsonb *json, const char *path);
-extern Jsonb *mv_json_at(Jsonb *json, const char *path);
-extern int	mv_json_int(Jsonb *json, const char *path, int otherwise);
-extern int	mv_json_length(Jsonb *json, const char *path);	/* of an array, 0 when it is none */
+/* Of a stranger's text; NULL when it is none */
 extern Jsonb *mv_jsonb_of(const char *text);
-extern char *mv_json_print(Jsonb *json);
 
 /* JSON by an SQL expression over $1..$n of type jsonb; the plan is kept in *plan. */
 extern Jsonb *mv_json_sql(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args);

@@ -358,7 +358,7 @@ prepare(MvDistExchange *exchange, const char **why)
 	if (fetch)
 	{
 		transfer->method = "GET";
-		transfer->max_response_body = (size_t) Min(mv_dist_max_upload_kb, MaxAllocSize / 1024 / 2) * 1024;
+		transfer->max_response_body = (size_t) Min(mv_max_upload_kb, MaxAllocSize / 1024 / 2) * 1024;
 		return true;
 	}
 	transfer->method = request->method != NULL ? request->method : "POST";

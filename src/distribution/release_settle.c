@@ -50,7 +50,7 @@ judge_source(MvDistExchange *exchange, MvOutcome *outcome)
 	else if (transfer->truncated)
 	{
 		outcome->kind = MV_USER;
-		outcome->message = psprintf("the file is larger than %d kB", mv_dist_max_upload_kb);
+		outcome->message = psprintf("the file is larger than %d kB", mv_max_upload_kb);
 	}
 	else if (transfer->status == 200)
 	{

@@ -16,7 +16,6 @@ PG_FUNCTION_INFO_V1(musicverse_distribution_worker);
 
 int			mv_dist_concurrency = 64;
 int			mv_dist_max_response_kb = 1024;
-int			mv_dist_max_upload_kb = 1024 * 1024;
 int			mv_dist_poll_interval_s = 5 * 60;
 
 static int	release_lead_time = 7 * SECS_PER_DAY;
@@ -36,8 +35,6 @@ mv_releases_init(void)
 							NULL, &mv_dist_concurrency, 64, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.max_partner_response", "Longest answer or callback of a partner that is read.",
 							NULL, &mv_dist_max_response_kb, 1024, 1, 65536, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
-	DefineCustomIntVariable("musicverse.max_upload", "Largest file that is uploaded to a partner.",
-							NULL, &mv_dist_max_upload_kb, 1024 * 1024, 1, MAX_KILOBYTES, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	mv_launcher_add(&kind);
 }
 

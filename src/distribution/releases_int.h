@@ -79,7 +79,6 @@ extern const MvAskerKind mv_dist_kind;
 /* settings */
 extern int	mv_dist_concurrency;
 extern int	mv_dist_max_response_kb;
-extern int	mv_dist_max_upload_kb;
 extern int	mv_dist_poll_interval_s;
 
 /* release_partners.c */

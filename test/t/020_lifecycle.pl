@@ -311,6 +311,9 @@ my %other = (
 	max_queued_jobs               => 7,
 	max_response_body             => '7kB',
 	max_upload                    => '7MB',
+	media_directory               => 'elsewhere',
+	media_max_size                => '7MB',
+	media_retention               => '7h',
 	metrics_allowed               => '10.0.0.0/8',
 	public_url                    => 'https://api.example.com',
 	rate_limit_when_full          => 'refuse',
@@ -378,17 +381,17 @@ $node->stop('fast');
 
 # ---- no slot
 
-$node = new_cluster('slots', -extension => 0, max_worker_processes => 6, 'musicverse.databases' => 'nobody');
-my @hogs = map { session($node) } 1 .. 4;
+$node = new_cluster('slots', -extension => 0, max_worker_processes => 7, 'musicverse.databases' => 'nobody');
+my @hogs = map { session($node) } 1 .. 5;
 $_->query_until(qr/started/, q{
 	select set_config(name, 'on', false) from pg_settings where name in ('force_parallel_mode', 'debug_parallel_query');
 	\echo started
 	select pg_sleep(600);
 }) foreach @hogs;
-wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '4', 30, 'the last slots to be used');
+wait_for_sql($node, "select count(*) from pg_stat_activity where backend_type = 'parallel worker'", '5', 30, 'the last slots to be used');
 set_conf($node, 'musicverse.databases' => 'postgres');
 $node->reload;
-my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 6\)/;
+my $full = qr/LOG:  musicverse could not start a worker: no background worker slot is free\n.*HINT:  Raise max_worker_processes \(now 7\)/;
 wait_for(sub { log_count($node, $full) }, 30, 'the log to tell it');
 sql($node, 'create extension musicverse');
 subscribe($node, 'slots');

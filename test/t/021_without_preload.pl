@@ -158,12 +158,12 @@ foreach my $function (@functions)
 		"$function->{signature}: " . ($refused ? 'says what to set' : 'is the same without'))
 	  or diag("with the library: $loaded\nwithout: $alone");
 }
-is("@refused", '_distribution_worker _gateway_status _generation_worker _usage_status _worker_status advance_clock flush_usage health metrics poll_events pre_request rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature verify_signed_request', 'only what needs shared memory refuses');
+is("@refused", '_distribution_worker _gateway_status _generation_worker _media_worker _usage_status _worker_status advance_clock flush_usage health metrics poll_events pre_request rate_limit_status record_usage take_tokens take_tokens_all verify_api_key verify_request_signature verify_signed_request', 'only what needs shared memory refuses');
 
 foreach my $view (map { $_->{name} } sql_rows($without, q{select oid::regclass::text as name from pg_class where relnamespace = 'musicverse'::regnamespace and relkind in ('v', 'r', 'p') order by 1}))
 {
 	my $outcome = outcome($without, "select count(*) from $view");
-	like($outcome, $view =~ /^musicverse\.(worker|usage|gateway|generation|provider|distribution|partner)_status$/ ? qr/^55000 .*shared_preload_libraries/ : qr/^works$/, "$view: " . ($outcome eq 'works' ? 'can be read' : 'says what to set'));
+	like($outcome, $view =~ /^musicverse\.(worker|usage|gateway|generation|provider|distribution|partner|media)_status$/ ? qr/^55000 .*shared_preload_libraries/ : qr/^works$/, "$view: " . ($outcome eq 'works' ? 'can be read' : 'says what to set'));
 }
 is(sql($without, "select string_agg(period || ' ' || used, ', ') from musicverse.quota_status('$user')"), 'day 0, month 0',
 	'quotas are told by the ledger');
