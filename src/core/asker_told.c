@@ -12,6 +12,7 @@
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #define COLUMNS 8
@@ -129,7 +130,7 @@ mv_asker_told(FunctionCallInfo fcinfo, const MvAskerKind *kind)
 	Datum		values[COLUMNS];
 	bool		nulls[COLUMNS] = {false};
 
-	mv_shared_require(psprintf("the state of the %s", kind->name));
+	mv_shared_require(psprintf("%s()", get_func_name(fcinfo->flinfo->fn_oid)));
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != COLUMNS)
 		elog(ERROR, "return type must be a row type of %d columns", COLUMNS);
 	database = mv_database_find(MyDatabaseId);
