@@ -169,12 +169,17 @@ Oid
 mv_catalog_lock_extension(void)
 {
 	Oid			extension = get_extension_oid("musicverse", true);
+	Oid			locked = InvalidOid;
 
-	if (!OidIsValid(extension))
-		return InvalidOid;
-	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
-	AcceptInvalidationMessages();
-	return get_extension_oid("musicverse", true) == extension ? extension : InvalidOid;
+	/* whoever held the lock may have replaced it; from 18 on what we saw first may be from a cache */
+	while (OidIsValid(extension) && extension != locked)
+	{
+		locked = extension;
+		LockDatabaseObject(ExtensionRelationId, locked, 0, AccessShareLock);
+		AcceptInvalidationMessages();
+		extension = get_extension_oid("musicverse", true);
+	}
+	return extension;
 }
 
 AttrNumber
