@@ -36,6 +36,7 @@ begin
     select made, account, k.id, 'spotify', 'labelgrid', 'delivering', owner from musicverse.distribution_work k where k.distribution_id = made;
     insert into musicverse.notifications (user_id, kind, title) values (account, 'test', owner);
     insert into musicverse.partner_accounts (partner, user_id, tokens, external_id) values ('soundcloud', account, '', owner);
+    insert into musicverse.partner_authorizations values (sha256(convert_to(owner, 'UTF8')), 'soundcloud', account, owner, '', now());
     insert into ids values ('payment', owner, musicverse.record_payment(account, 'rls_' || owner, 1, 'EUR', 'succeeded', owner)),
                            ('subscription', owner, musicverse.record_subscription(account, 'rls_' || owner, 'pro', 'active'));
     insert into ids values ('key', owner, (musicverse.create_api_key(account, owner)).id);
@@ -209,7 +210,7 @@ select md5(pg_temp.state()) = :'before' as untouched;
 set local role regress_rls_user;
 -- (with one's own things each does something)
 select proname as "does nothing even with one's own" from pg_temp.functions f
- where f.uuids > 0 and has_function_privilege(f.oid, 'execute') and f.proname !~ '^_api_|^delete_|^update_track$|^(create|submit|takedown)_distribution$|^update_release$' -- api_v1 and distribution have them in their order
+ where f.uuids > 0 and has_function_privilege(f.oid, 'execute') and f.proname !~ '^_api_|^delete_|^update_track$|^(create|submit|takedown)_distribution$|^update_release$|^partner_authorize_url$' -- api_v1, distribution and partner_accounts have them in their order
    and not exists (select from ids i, ids j where i.owner = 'mine' and j.owner = 'mine' and (f.uuids = 2 or i.id = j.id) and pg_temp.call(f.oid, array[i.id, j.id]) ~ '^returned (?!f$|nothing$)');
 -- what may not be called at all
 select proname as "can be called by mistake" from pg_temp.functions

@@ -44,7 +44,7 @@ begin
     end loop;
 
     foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts,
-        distributions,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts}'::text[] loop
+        distributions,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts,partner_authorizations}'::text[] loop
         execute format('create policy own_rows on %I for select
             using (_may_see((select _viewer()), user_id))', name);
     end loop;
@@ -79,7 +79,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
         when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,isrc_prefixes,gtin_prefixes,
             partner_callbacks,distribution_work,distribution_status,media,media_work,media_status,partner_status,distribution_success_rate,webhook_success_rate,adoption}'::text[]
-        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,
+        when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,_readable_partner_accounts,
             distributions,distribution_targets,distribution_history,notifications}'
         when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}' end,
     case kind
@@ -102,6 +102,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
               create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,cover_art,
               create_distribution,check_release,update_release,submit_distribution,cancel_distribution,takedown_distribution,mark_notifications_read,
+              partner_authorize_url,partner_authorized,partner_disconnect,
               _caller_key_id,_check_delegation,_absent,_present}'
         when 'anon' then '{current_user_id,caller_is_service,_viewer,_may_see,_now,usage_percentile,request_signature,pre_request,handle_request,
               openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,partner_callback,
@@ -119,7 +120,7 @@ declare
         when 'anon' then '{authenticated,anon}' end;
     relation name;
     routine regprocedure;
-    hidden constant name[] := '{secret,previous_secret,client_key,key_hash,credentials,tokens}';
+    hidden constant name[] := '{secret,previous_secret,client_key,key_hash,credentials,tokens,code}';
 begin
     execute format('grant usage on schema musicverse, musicverse_v1, musicverse_v2 to %s', role);
     execute format('grant execute on all functions in schema musicverse_v1, musicverse_v2 to %s', role);

@@ -29,6 +29,8 @@ with parameter (name, definition) as (values
         "schema": {"type": "string", "format": "uuid"}, "example": "7d1c2b3a-4e5f-4a6b-8c7d-9e0f1a2b3c4d"}'),
     ('distribution_id', '{"name": "distribution_id", "in": "path", "required": true,
         "schema": {"type": "string", "format": "uuid"}, "example": "f3b0a5c2-9d0a-4a1c-b8a7-3d0c9e8f1a77"}'),
+    ('partner', '{"name": "name", "in": "path", "required": true,
+        "schema": {"type": "string"}, "example": "soundcloud"}'),
     ('job_status', '{"name": "status", "in": "query",
         "description": "Only jobs in this state",
         "schema": {"type": "string", "enum": ["queued", "started", "completed", "failed", "cancelled"]}, "example": "completed"}'),
@@ -250,6 +252,24 @@ select 'v1', r.method, '/api/v1' || r.path, r.operation, nullif(r.scope, 'nobody
      'It is taken_down when the platforms say so.',
      'distribution_id', '{"type": "object", "additionalProperties": false, "properties": {
         "platforms": {"type": ["array", "null"], "items": {"type": "string"}, "description": "All of them, unless given"}}}', '{"platforms": ["spotify", "deezer"]}', 'Distribution'),
+
+    ('GET', '/partners', 'list_partners', 'distributions:read', 1, 200, 'Distribution', 'List partners with accounts',
+     'Those at which users log in themselves, with the account there. All in one page.', '', null, null, 'PartnerPage'),
+    ('POST', '/partners/{name}/authorize', 'authorize_partner', 'distributions:write', 2, 200, 'Distribution', 'Log in at a partner',
+     'Send the browser to url. It comes back to redirect_uri with code and state, or with error when the user has not agreed.',
+     'partner', '{"type": "object", "required": ["redirect_uri"], "additionalProperties": false, "properties": {
+        "redirect_uri": {"type": "string", "format": "uri", "maxLength": 2000, "description": "https, or http on localhost; as it is registered at the partner"}}}',
+     '{"redirect_uri": "https://music.example.com/connected"}', 'PartnerLogin'),
+    ('POST', '/partners/{name}/authorized', 'partner_authorized', 'distributions:write', 2, 200, 'Distribution', 'Finish logging in at a partner',
+     'What the browser came back with. The account is pending until the partner has told who it is; a notification says so.',
+     'partner', '{"type": "object", "required": ["state", "code"], "additionalProperties": false, "properties": {
+        "state": {"type": "string", "maxLength": 200},
+        "code": {"type": "string", "maxLength": 4096}}}',
+     '{"state": "0Zc1mJ9cYkq7vYw3q8mN2Q0f3o1Zk5s8dXh7u2rT4bE", "code": "1-123456-12345678-FAbcfbe9ir2wdj0"}', 'PartnerAccount'),
+    ('GET', '/partners/{name}/account', 'get_partner_account', 'distributions:read', 1, 200, 'Distribution', 'Show the account at a partner',
+     null, 'partner', null, null, 'PartnerAccount'),
+    ('DELETE', '/partners/{name}/account', 'disconnect_partner', 'distributions:write', 1, 204, 'Distribution', 'Disconnect from a partner',
+     'What is under way there waits until the user has logged in again; what is live stays.', 'partner', null, null, null),
 
     ('GET', '/openapi.json', 'get_openapi', 'nobody', 1, 200, 'About', 'Show this description',
      'OpenAPI 3.1. Needs no key.', '', null, null, null)

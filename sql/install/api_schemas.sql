@@ -313,6 +313,34 @@ select 'v1', s.name, s.schema::json, true from (values
         "platforms": ["spotify"], "release_date": "2026-03-27", "time_zone": "UTC", "revision": 1, "metadata": {"title": "Battle at Dawn"}, "external_ids": {},
         "targets": [{"platform": "spotify", "status": "processing", "reason": null, "external_id": null, "external_url": null, "next_attempt_at": null, "live_at": null}],
         "submitted_at": "2026-03-09T10:20:00.100000Z", "created_at": "2026-03-09T10:20:00.000000Z"}]}'),
+('PartnerAccount', '{
+    "type": "object", "description": "What a user allows us at a partner",
+    "required": ["partner", "status", "external_id", "username", "external_url", "last_error", "connected_at", "updated_at"],
+    "properties": {
+        "partner": {"type": "string"},
+        "status": {"type": "string", "enum": ["pending", "connected", "needs_login"], "description": "pending until the partner has told who it is; needs_login when the user has to log in there again"},
+        "external_id": {"type": ["string", "null"], "description": "What the partner calls the account"},
+        "username": {"type": ["string", "null"]},
+        "external_url": {"type": ["string", "null"]},
+        "last_error": {"type": ["string", "null"]},
+        "connected_at": {"type": ["string", "null"], "format": "date-time"},
+        "updated_at": {"type": "string", "format": "date-time"}},
+    "examples": [{"partner": "soundcloud", "status": "connected", "external_id": "soundcloud:users:948745750", "username": "mira",
+        "external_url": "https://soundcloud.com/mira", "last_error": null, "connected_at": "2026-03-09T10:20:00.000000Z", "updated_at": "2026-03-09T10:20:00.000000Z"}]}'),
+('Partner', '{
+    "type": "object", "description": "A partner at which users log in themselves", "required": ["name", "title", "platforms", "account"],
+    "properties": {
+        "name": {"type": "string"},
+        "title": {"type": "string"},
+        "platforms": {"type": "array", "items": {"type": "string"}, "description": "Where it brings releases"},
+        "account": {"oneOf": [{"$ref": "#/components/schemas/PartnerAccount"}, {"type": "null"}], "description": "null when the user has not logged in there"}},
+    "examples": [{"name": "soundcloud", "title": "SoundCloud", "platforms": ["soundcloud"], "account": null}]}'),
+('PartnerLogin', '{
+    "type": "object", "description": "Where a user logs in at a partner", "required": ["url", "expires_at"],
+    "properties": {
+        "url": {"type": "string", "format": "uri", "description": "Where to send the browser"},
+        "expires_at": {"type": "string", "format": "date-time", "description": "Until when it works"}},
+    "examples": [{"url": "https://secure.soundcloud.com/authorize?client_id=app&redirect_uri=https%3A%2F%2Fmusic.example.com%2Fconnected&response_type=code&code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM&code_challenge_method=S256&state=af0ifjsldkj", "expires_at": "2026-03-09T10:30:00.000000Z"}]}'),
 ('ReleaseCheck', '{
     "type": "object", "description": "What platforms would refuse in a release", "required": ["is_fit", "problems"],
     "properties": {
@@ -394,4 +422,4 @@ select s.version, s.name || 'Page', json_build_object(
                             else '{"type": "string", "description": "What to send as cursor, now or later"}' end::json,
                        case when s.version = 'v1' and s.name = 'Event' then '1773051300130000' when s.name = 'Event' then '"bmV4dA"' else 'null' end::json)
            n (next, schema, example)
- where s.name in ('Track', 'Job', 'Webhook', 'Delivery', 'EventType', 'Event', 'Scope', 'ApiKey', 'Distribution', 'DistributionStep');
+ where s.name in ('Track', 'Job', 'Webhook', 'Delivery', 'EventType', 'Event', 'Scope', 'ApiKey', 'Distribution', 'DistributionStep', 'Partner');

@@ -244,6 +244,31 @@ language sql
 return musicverse._api_change_distribution(distribution_id, 'takedown', platforms, null);
 comment on function musicverse_v2.takedown_distribution(uuid, text[]) is 'Takes a distribution down';
 
+create function musicverse_v2.list_partners() returns json
+language sql stable
+return musicverse._api_list_partners();
+comment on function musicverse_v2.list_partners() is 'Lists the partners at which users log in themselves, and the caller''s accounts there';
+
+create function musicverse_v2.authorize_partner(name text, redirect_uri text) returns json
+language sql
+return musicverse._api_authorize_partner(name, redirect_uri);
+comment on function musicverse_v2.authorize_partner(text, text) is 'Tells where to log in at a partner';
+
+create function musicverse_v2.partner_authorized(name text, state text, code text) returns json
+language sql
+return musicverse._api_partner_authorized(name, state, code);
+comment on function musicverse_v2.partner_authorized(text, text, text) is 'Takes what the browser came back with from a partner';
+
+create function musicverse_v2.get_partner_account(name text) returns json
+language sql stable
+return musicverse._api_get_partner_account(name);
+comment on function musicverse_v2.get_partner_account(text) is 'Shows the account at a partner';
+
+create function musicverse_v2.disconnect_partner(name text) returns void
+language sql
+return musicverse._api_disconnect_partner(name);
+comment on function musicverse_v2.disconnect_partner(text) is 'Forgets the account at a partner';
+
 create function musicverse_v2.get_openapi() returns json
 language sql stable
 return musicverse._openapi_json('v2');

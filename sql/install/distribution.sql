@@ -120,12 +120,15 @@ $$;
 comment on function create_distribution(uuid, uuid[], text[], date, jsonb) is
     'Makes a release of tracks, which submit_distribution() sends off; fails with every problem listed';
 
--- When a partner gets the release, and when it is to be heard
+-- When a partner gets the release, and when it is to be heard. Where it costs
+-- nothing to have it earlier, the partner gets it deliver_ahead.
 create function _schedule(work_id uuid, d distributions, out deliver_at timestamptz, out publish_at timestamptz) returns record
 language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-    select greatest(_now(), _release_moment(d.release_date, d.time_zone) - max(_release_lead_time(t.platform))),
+    select greatest(_now(), _release_moment(d.release_date, d.time_zone) - greatest(max(_release_lead_time(t.platform)), max(a.ahead))),
            _release_moment(d.release_date, d.time_zone)
-      from distribution_targets t
+      from distribution_targets t,
+           (select (_partner_config(p.connector, p.config) ->> 'deliver_ahead')::numeric * interval '1 second' as ahead
+              from distribution_work k join partners p on p.name = k.partner where k.id = _schedule.work_id) a
      where t.work_id = _schedule.work_id and t.status not in ('cancelled', 'taken_down')
 $$;
 comment on function _schedule(uuid, distributions) is 'When the work for a release begins, and when it is to be heard';
@@ -333,8 +336,11 @@ comment on function update_release(uuid, jsonb) is
 
 create function _connector_defaults(connector text) returns jsonb
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null}'::jsonb
-        || case connector when 'labelgrid' then '{
+    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "deliver_ahead": 0}'::jsonb
+        || case connector when 'soundcloud' then '{
+        "authorize_url": "https://secure.soundcloud.com/authorize", "token_url": "https://secure.soundcloud.com/oauth/token", "deliver_ahead": 86400,
+        "license": "all-rights-reserved", "downloadable": false}'::jsonb
+        when 'labelgrid' then '{
         "label_id": null, "genres": {}, "catalogue_prefix": "MV", "recording_country": null,
         "outlets": {"apple_music": "apple", "youtube_music": "youtube", "amazon_music": "amazon"},
         "states": {"pending": "processing", "pending_review": "processing", "queued": "processing", "preparing": "processing", "processing": "processing",
@@ -357,7 +363,7 @@ $$;
 comment on function _partner_config(text, jsonb) is 'A partner''s config with what it leaves out';
 
 create function _check_partner_config(name text, connector text, config jsonb) returns void
-language plpgsql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     item record;
 begin
@@ -368,12 +374,17 @@ begin
     for item in
         select v.name, v.low, v.high, _partner_config(connector, config) -> v.name as value
           from (values ('concurrency', 1, 1000), ('timeout', 0.1, 3600), ('attempts', 1, 1000), ('priority', -1000, 1000),
-                       ('poll_interval', 0.1, 86400)) v (name, low, high)
+                       ('poll_interval', 0.1, 86400), ('deliver_ahead', 0, 2592000)) v (name, low, high)
     loop
         if item.value <> 'null' and (jsonb_typeof(item.value) <> 'number' or item.value::numeric not between item.low and item.high)
             or item.value = 'null' and item.name <> 'poll_interval' then
             raise exception '% of partner "%" cannot be %', item.name, name, item.value
                 using errcode = '22023', hint = format('It is a number from %s to %s.', item.low, item.high);
+        end if;
+    end loop;
+    foreach item.name in array '{authorize_url,token_url}'::text[] loop
+        if config ? item.name then
+            perform _check_url(config ->> item.name, item.name || ' of the partner');
         end if;
     end loop;
     foreach item.name in array '{outlets,states,callback,genres}'::text[] loop
@@ -453,6 +464,10 @@ begin
             raise exception 'credential "token" of partner "%" is not printable ASCII without spaces', name using errcode = '22023';
         end if;
     end loop;
+    if _connector_has_accounts(kind) and not credentials ?& '{client_id,client_secret}'::text[] then
+        raise exception 'the credentials of partner "%" lack %', name, case when credentials ? 'client_id' then 'client_secret' else 'client_id' end
+            using errcode = '22023', hint = 'Register an application there, and write {"client_id": "...", "client_secret": "..."}.';
+    end if;
     if credentials ? 'callback_secret' then
         begin
             perform verify_webhook(credentials ->> 'callback_secret', '{}', '');

@@ -130,23 +130,57 @@ create trigger partners_changed after insert or update or delete or truncate on 
     for each statement execute function _partners_changed();
 
 create table partner_accounts (
-    partner       text not null references partners on delete cascade,
-    user_id       uuid not null references accounts on delete cascade,
-    tokens        bytea not null,
-    expires_at    timestamptz,
-    external_id   text,
-    generation    bigint not null default 1,
-    needs_login   boolean not null default false,
-    created_at    timestamptz not null default now(),
-    updated_at    timestamptz not null default now(),
+    partner         text not null references partners on delete cascade,
+    user_id         uuid not null references accounts on delete cascade,
+    status          text not null default 'pending' check (status in ('pending', 'connected', 'needs_login')),
+    code            bytea,
+    tokens          bytea,
+    expires_at      timestamptz,
+    generation      bigint not null default 0,
+    wants_refresh   boolean not null default false,
+    was_refused     boolean not null default false,
+    wants_look      boolean not null default false,
+    external_id     text,
+    username        text,
+    external_url    text,
+    step            text check (step in ('exchange', 'refresh', 'look')),
+    begun_at        timestamptz,
+    failures        int not null default 0,
+    next_attempt_at timestamptz,
+    last_error      text,
+    connected_at    timestamptz,
+    created_at      timestamptz not null default now(),
+    updated_at      timestamptz not null default now(),
     primary key (partner, user_id)
 );
 create index partner_accounts_user_id_idx on partner_accounts (user_id);
+create index partner_accounts_due_idx on partner_accounts (partner, next_attempt_at) where next_attempt_at is not null;
 comment on table partner_accounts is
-    'What users allowed us at partners: OAuth tokens, sealed under partner:<name>:<user id>:tokens. A refresh token works once: who refreshes holds the row''s lock';
+    'What users allowed us at partners: OAuth tokens, sealed under partner:<name>:<user id>:tokens. A refresh token works once, so the worker alone uses it, one request at a time';
+comment on column partner_accounts.status is 'pending: a code is being exchanged; needs_login: the partner refused what we had, the user has to log in there again';
+comment on column partner_accounts.code is 'What an authorization gave and is to become tokens, sealed as the tokens are';
 comment on column partner_accounts.expires_at is 'When the access token expires';
-comment on column partner_accounts.generation is 'Grows with each refresh, so that an answer that comes late is told from the newest';
-comment on column partner_accounts.needs_login is 'The partner refused the tokens: the user has to log in there again';
+comment on column partner_accounts.generation is 'Grows with each pair of tokens, so that a refusal that comes late is told from one of the newest';
+comment on column partner_accounts.wants_refresh is 'Somebody needs an access token that holds longer, or is taken';
+comment on column partner_accounts.was_refused is 'The tokens were refreshed as the partner refused the last ones, and have not worked yet';
+comment on column partner_accounts.wants_look is 'Who it is at the partner is to be asked';
+comment on column partner_accounts.external_id is 'What the partner calls the account';
+comment on column partner_accounts.step is 'What the worker asks the partner, or asked last';
+comment on column partner_accounts.begun_at is 'A request was recorded then, and its answer not yet';
+comment on column partner_accounts.next_attempt_at is 'When the worker is to ask; NULL when nothing is to be asked';
+
+create table partner_authorizations (
+    state_hash   bytea primary key,
+    partner      text not null references partners on delete cascade,
+    user_id      uuid not null references accounts on delete cascade,
+    redirect_uri text not null,
+    verifier     bytea not null,
+    expires_at   timestamptz not null
+);
+create index partner_authorizations_user_id_idx on partner_authorizations (user_id, partner, expires_at);
+create index partner_authorizations_expires_at_idx on partner_authorizations (expires_at);
+comment on table partner_authorizations is 'Authorizations that were begun: their state is kept as a hash, and used up by partner_authorized()';
+comment on column partner_authorizations.verifier is 'The code_verifier of PKCE, sealed under partner:<name>:<user id>:verifier';
 
 create table distributions (
     id           uuid primary key default gen_random_uuid(),
@@ -186,6 +220,7 @@ create table distribution_work (
     step               text,
     begun_at           timestamptz,
     is_unsure          boolean not null default false,
+    awaits_account     boolean not null default false,
     attempts           int not null default 0,
     failures           int not null default 0,
     deliver_at         timestamptz,
@@ -197,6 +232,7 @@ create table distribution_work (
 );
 create index distribution_work_due_idx on distribution_work (partner, next_attempt_at) where next_attempt_at is not null;
 create index distribution_work_begun_idx on distribution_work (partner) where begun_at is not null;
+create index distribution_work_awaits_idx on distribution_work (partner, user_id) where awaits_account;
 comment on table distribution_work is 'What is to be done for a release at one partner; written by the worker';
 comment on column distribution_work.goal is 'deliver: the partner is to have the revision; takedown: it is to have nothing any more';
 comment on column distribution_work.delivered_revision is 'The revision that it has been handed';
@@ -204,6 +240,7 @@ comment on column distribution_work.state is 'What the connector learned: ids of
 comment on column distribution_work.step is 'The step of the connector that is under way, or was last';
 comment on column distribution_work.begun_at is 'A request was recorded then, and its answer not yet';
 comment on column distribution_work.is_unsure is 'An answer of this step was never seen: the partner may have carried it out';
+comment on column distribution_work.awaits_account is 'It waits for tokens of the user''s account at the partner';
 comment on column distribution_work.failures is 'Failures in a row';
 comment on column distribution_work.deliver_at is 'When delivery begins';
 comment on column distribution_work.publish_at is 'When it is to be heard; NULL for as soon as possible';
@@ -308,6 +345,8 @@ create trigger a_ensure_account before insert on distributions
 create trigger a_ensure_account before insert on notifications
     for each row execute function ensure_account('user_id');
 create trigger a_ensure_account before insert on partner_accounts
+    for each row execute function ensure_account('user_id');
+create trigger a_ensure_account before insert on partner_authorizations
     for each row execute function ensure_account('user_id');
 create trigger touch_updated_at before update on partner_accounts
     for each row execute function touch_updated_at();

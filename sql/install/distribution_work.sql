@@ -26,10 +26,12 @@ begin
      where k.begun_at is not null
        and k.id in (select x.id from distribution_work x where x.begun_at is not null for no key update skip locked);
     get diagnostics n = row_count;
+    update partner_accounts a set begun_at = null, next_attempt_at = least(a.next_attempt_at, _now())
+     where (a.partner, a.user_id) in (select x.partner, x.user_id from partner_accounts x where x.begun_at is not null for no key update skip locked);
     return n;
 end
 $$;
-comment on function _resume_steps() is 'Makes steps whose answer the last worker did not see due at once; returns how many';
+comment on function _resume_steps() is 'Makes steps and requests for accounts whose answer the last worker did not see due at once; returns how many steps';
 
 create function _claim_steps(partner text, slots int)
 returns table (id uuid, distribution_id uuid, user_id uuid, goal text, revision int, delivered_revision int, release jsonb, state jsonb,
@@ -53,7 +55,7 @@ language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 begin
     update distribution_work k
-       set step = step, begun_at = _now(), is_unsure = is_unsure, attempts = k.attempts + 1,
+       set step = step, begun_at = _now(), is_unsure = is_unsure, awaits_account = false, attempts = k.attempts + 1,
            next_attempt_at = _now() + timeout_ms * interval '1 millisecond' + interval '5 minutes'
      where k.id = id;
     update distribution_targets t set status = 'delivering', attempts = t.attempts + 1
@@ -114,6 +116,14 @@ end
 $$;
 comment on function _report_target(uuid, text, text, text, text, text, timestamptz) is
     'Takes what a partner says of a release on a platform; returns how many targets changed their state';
+
+create function _pause_partner(name text, reason text) returns void
+language sql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
+    -- who holds the row configures it now
+    update partners q set paused_at = _now(), paused_reason = reason
+     where q.name = (select r.name from partners r where r.name = _pause_partner.name and r.paused_at is null for no key update skip locked)
+$$;
+comment on function _pause_partner(text, text) is 'Asks nothing more of a partner that refuses us';
 
 -- What became of a step: busy when somebody holds the release, and it is to be
 -- settled later; else ok. goal and revision are those it was begun with: when
@@ -185,9 +195,10 @@ begin
             when 'ours' then
                 w.last_error := message;
                 w.failures := w.failures + 1;
-                -- who holds the row configures it now
-                update partners q set paused_at = _now(), paused_reason = message
-                 where q.name = (select r.name from partners r where r.name = w.partner and r.paused_at is null for no key update skip locked);
+                perform _pause_partner(w.partner, message);
+            when 'account' then
+                -- of its tokens, which are refreshed: the step itself has not failed
+                w.last_error := message;
         end case;
         for report in select r from jsonb_array_elements(coalesce(reports, '[]')) r loop
             perform _report_target(id, report ->> 'platform', report ->> 'status', report ->> 'external_id', report ->> 'external_url',

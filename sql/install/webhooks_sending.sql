@@ -77,7 +77,9 @@ begin
             ('webhook_endpoints', 'client_key', $c$'webhook:' || id || ':client_key'$c$),
             ('providers', 'credentials', $c$'provider:' || name || ':credentials'$c$),
             ('partners', 'credentials', $c$'partner:' || name || ':credentials'$c$),
-            ('partner_accounts', 'tokens', $c$'partner:' || partner || ':' || user_id || ':tokens'$c$)
+            ('partner_accounts', 'tokens', $c$'partner:' || partner || ':' || user_id || ':tokens'$c$),
+            ('partner_accounts', 'code', $c$'partner:' || partner || ':' || user_id || ':tokens'$c$),
+            ('partner_authorizations', 'verifier', $c$'partner:' || partner || ':' || user_id || ':verifier'$c$)
         ) v (relation, col, context)
     loop
         execute format('update %1$I set %2$I = _reseal(%2$I, %3$s) where %2$I is not null',

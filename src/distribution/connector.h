@@ -55,7 +55,7 @@ typedef struct MvJob
 	const char *base_url;		/* without a slash at its end; may be NULL */
 	Jsonb	   *config;			/* of the partner */
 	Jsonb	   *credentials;	/* opened */
-	Jsonb	   *account;		/* what the user allowed us there, opened; NULL = nothing (or the connector has no accounts) */
+	Jsonb	   *account;		/* access_token of the user's account there, for start(); NULL = the connector has no accounts */
 	MvGoal		goal;
 	int			revision;		/* that the partner is to have */
 	int			delivered_revision; /* 0 = none */
@@ -151,6 +151,7 @@ typedef enum MvOutcomeKind
 	MV_DONE,					/* nothing is left to be done */
 	MV_AGAIN,					/* transient: the step again, with backoff */
 	MV_USER,					/* the release was refused: the user has to change it */
+	MV_ACCOUNT,					/* the account's token was refused: the step again with a fresh one */
 	MV_OURS						/* the partner refuses us: it is paused */
 } MvOutcomeKind;
 
@@ -168,9 +169,8 @@ typedef struct MvOutcome
 {
 	MvOutcomeKind kind;			/* MV_NEXT, unless finish() says otherwise */
 	Jsonb	   *learned;		/* merged into the state; members that are null go */
-	Jsonb	   *account;		/* new tokens, to be sealed in the place of job->account, in the same transaction */
 	bool		delivered;		/* the partner has the revision */
-	TimestampTz until;
+	TimestampTz until;			/* of MV_WAIT; of MV_AGAIN: not before */
 	List	   *reports;		/* of MvReport * */
 	const char *message;		/* why it failed */
 } MvOutcome;
@@ -178,7 +178,9 @@ typedef struct MvOutcome
 typedef struct MvConnector
 {
 	const char *name;			/* as in partners.connector */
-	bool		has_accounts;	/* users log in there themselves: work without an account waits for one */
+	/* Users log in there themselves: work without an account waits for one. See accounts.h. NULL = they don't */
+	const char *account_path;	/* what tells whose an access token is, behind base_url */
+	const char *token_scheme;	/* of the Authorization header */
 	void		(*plan) (const MvJob *job, MvPlan *plan);
 	void		(*start) (const MvJob *job, const char *step, MvRequest *request);
 	void		(*finish) (const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome);
@@ -207,5 +209,6 @@ extern MvReport *mv_report(MvOutcome *outcome, const char *platform, const char 
 
 /* connectors */
 extern const MvConnector mv_labelgrid;
+extern const MvConnector mv_soundcloud;
 
 #endif							/* MV_CONNECTOR_H */

@@ -11,7 +11,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-static const MvConnector *const connectors[] = {&mv_labelgrid};
+static const MvConnector *const connectors[] = {&mv_labelgrid, &mv_soundcloud};
 
 const MvConnector *
 mv_connector_find(const char *name)

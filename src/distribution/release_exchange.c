@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "core/compat.h"
+#include "distribution/accounts.h"
 #include "distribution/releases_int.h"
 #include "mb/pg_wchar.h"
 #include "utils/array.h"
@@ -103,6 +104,28 @@ full_url(const MvDistExchange *exchange)
 	return psprintf("%s%s", exchange->job.base_url, request->path);
 }
 
+/* The token for a step at a partner with accounts; false when it has to wait for one, which is recorded. */
+static bool
+take_account(MvDistExchange *exchange)
+{
+	static SPIPlanPtr plan = NULL;
+	MvJob	   *job = &exchange->job;
+	Oid			types[2] = {UUIDOID, TEXTOID};
+	Datum		values[2] = {UUIDPGetDatum(&job->id), 0};
+	MvAccount	account;
+
+	if (exchange->partner->connector->account_path == NULL)
+		return true;
+	mv_account_use(job->partner, job->user_id, &account);
+	job->account = account.tokens;
+	exchange->generation = account.generation;
+	if (account.tokens != NULL)
+		return true;
+	values[1] = CStringGetTextDatum(account.state);
+	mv_worker_execute(&plan, "select musicverse._await_account($1, $2)", 2, types, values, NULL);
+	return false;
+}
+
 /* Plans a step, and records it when there is one. */
 static void
 begin(MvDistExchange *exchange, void *arg)
@@ -123,6 +146,8 @@ begin(MvDistExchange *exchange, void *arg)
 	}
 	if (strlen(plan.step) >= MV_STEP_LENGTH)
 		elog(ERROR, "step \"%s\" has too long a name", plan.step);
+	if (!take_account(exchange))
+		return;
 	job->unsure = job->unsure && job->last_step != NULL && strcmp(job->last_step, plan.step) == 0;
 	exchange->request.timeout_ms = exchange->partner->timeout_ms;
 	connector->start(job, plan.step, &exchange->request);
@@ -178,27 +203,50 @@ copy_json(const Jsonb *json)
 	return copy;
 }
 
-/* A claimed row as an exchange, in memory of its own */
-static MvDistExchange *
-take_work(HeapTuple row, TupleDesc desc, MvPartner *partner, TimestampTz now)
+/* An exchange with a partner, in memory of its own */
+MvDistExchange *
+mv_dist_exchange(MvPartner *partner, const MvErrand *errand, TimestampTz now)
 {
 	MemoryContext context = AllocSetContextCreate(TopMemoryContext, "musicverse step", ALLOCSET_SMALL_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	MvDistExchange *exchange = palloc0(sizeof(MvDistExchange));
 	MvJob	   *job = &exchange->job;
-	bool		isnull;
-	Datum		value;
 
 	exchange->context = context;
+	exchange->errand = errand;
 	exchange->partner = partner;
-	job->id = *DatumGetUUIDP(SPI_getbinval(row, desc, 1, &isnull));
-	job->reference = SPI_getvalue(row, desc, 1);
-	job->distribution_id = SPI_getvalue(row, desc, 2);
-	job->user_id = SPI_getvalue(row, desc, 3);
 	job->partner = partner->name;
 	job->base_url = partner->base_url != NULL ? pstrdup(partner->base_url) : NULL;
 	job->config = copy_json(partner->config);
 	job->credentials = copy_json(partner->credentials);
+	job->now = now;
+	MemoryContextSwitchTo(old);
+	return exchange;
+}
+
+/* It was recorded: it is sent after the commit. */
+void
+mv_dist_begun(MvDistExchange *exchange)
+{
+	dlist_push_tail(&mv_dist.begun, &exchange->node);
+	exchange->partner->in_flight++;
+	mv_dist.in_flight++;
+}
+
+/* A claimed row as an exchange */
+static MvDistExchange *
+take_work(HeapTuple row, TupleDesc desc, MvPartner *partner, TimestampTz now)
+{
+	MvDistExchange *exchange = mv_dist_exchange(partner, &mv_dist_release_errand, now);
+	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+	MvJob	   *job = &exchange->job;
+	bool		isnull;
+	Datum		value;
+
+	job->id = *DatumGetUUIDP(SPI_getbinval(row, desc, 1, &isnull));
+	job->reference = SPI_getvalue(row, desc, 1);
+	job->distribution_id = SPI_getvalue(row, desc, 2);
+	job->user_id = SPI_getvalue(row, desc, 3);
 	job->goal = strcmp(SPI_getvalue(row, desc, 4), "takedown") == 0 ? MV_TAKEDOWN : MV_DELIVER;
 	job->revision = DatumGetInt32(SPI_getbinval(row, desc, 5, &isnull));
 	value = SPI_getbinval(row, desc, 6, &isnull);
@@ -211,7 +259,6 @@ take_work(HeapTuple row, TupleDesc desc, MvPartner *partner, TimestampTz now)
 	job->unsure = DatumGetBool(SPI_getbinval(row, desc, 12, &isnull));
 	value = SPI_getbinval(row, desc, 13, &isnull);
 	job->publish_at = isnull ? 0 : DatumGetTimestampTz(value);
-	job->now = now;
 	MemoryContextSwitchTo(old);
 	return exchange;
 }
@@ -252,9 +299,7 @@ mv_dist_claim(MvPartner *partner, int slots, TimestampTz now)
 			mv_dist_free_exchange(exchange);
 			continue;
 		}
-		dlist_push_tail(&mv_dist.begun, &exchange->node);
-		partner->in_flight++;
-		mv_dist.in_flight++;
+		mv_dist_begun(exchange);
 	}
 	SPI_freetuptable(table);
 	return n == (uint64) slots;
@@ -375,7 +420,7 @@ prepare(MvDistExchange *exchange, const char **why)
 	{
 		transfer->body = utf8(request->body);
 		transfer->body_len = strlen(transfer->body);
-		content_type = "application/json";
+		content_type = pstrdup(request->content_type != NULL ? request->content_type : "application/json");
 	}
 	if (content_type != NULL)
 		ok &= add_header(transfer, psprintf("Content-Type: %s", content_type));

@@ -114,8 +114,10 @@ mv_dist_partners_read(void)
 					"select p.name, p.connector,"
 					" p.is_active and p.paused_at is null and p.installation_id = (select id from musicverse.installation),"
 					" p.base_url, p.xmin::text::int8, (c->>'concurrency')::numeric::int4, ((c->>'timeout')::numeric * 1000)::int4,"
-					" (select k.next_attempt_at from musicverse.distribution_work k where k.partner = p.name"
-					"  and k.next_attempt_at is not null order by k.next_attempt_at limit 1), c"
+					" least((select k.next_attempt_at from musicverse.distribution_work k where k.partner = p.name"
+					"  and k.next_attempt_at is not null order by k.next_attempt_at limit 1),"
+					" (select a.next_attempt_at from musicverse.partner_accounts a where a.partner = p.name"
+					"  and a.next_attempt_at is not null order by a.next_attempt_at limit 1)), c"
 					" from musicverse.partners p, musicverse._partner_config(p.connector, p.config) c"
 					" where p.is_active", 0, NULL, NULL, NULL);
 	table = SPI_tuptable;

@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "core/compat.h"
+#include "distribution/accounts.h"
 #include "distribution/releases_int.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
@@ -103,7 +104,22 @@ judge(MvDistExchange *exchange, void *arg)
 	}
 	response.retry_after = -1;
 	read_response(transfer, &response);
-	exchange->partner->connector->finish(&exchange->job, exchange->step, &response, outcome);
+	exchange->errand->judge(exchange, &response, outcome);
+}
+
+static void
+judge_release(MvDistExchange *exchange, const MvResponse *response, MvOutcome *outcome)
+{
+	const MvConnector *connector = exchange->partner->connector;
+	const MvJob *job = &exchange->job;
+
+	connector->finish(job, exchange->step, response, outcome);
+	if (connector->account_path == NULL)
+		return;
+	if (outcome->kind == MV_ACCOUNT)
+		mv_account_refused(job->partner, job->user_id, exchange->generation);
+	else if (response->status >= 200 && response->status < 300)
+		mv_account_worked(job->partner, job->user_id, exchange->generation);
 }
 
 static Datum
@@ -143,8 +159,8 @@ reports_json(List *reports, bool *isnull)
 	return JsonbPGetDatum(JsonbValueToJsonb(result));
 }
 
-static const char *
-verdict_name(MvOutcomeKind kind)
+const char *
+mv_dist_verdict(MvOutcomeKind kind)
 {
 	switch (kind)
 	{
@@ -158,29 +174,42 @@ verdict_name(MvOutcomeKind kind)
 			return "again";
 		case MV_USER:
 			return "user";
+		case MV_ACCOUNT:
+			return "account";
 		case MV_OURS:
 			return "ours";
 	}
 	return "again";
 }
 
+/* Seconds that the partner wants to be left alone, by its header or by its words; -1 = it has not said */
+int
+mv_dist_retry_after(const MvDistExchange *exchange, const MvOutcome *outcome)
+{
+	int64		seconds = exchange->transfer.retry_after;
+
+	if (outcome->kind == MV_AGAIN && outcome->until != 0)
+		seconds = Max(seconds, (outcome->until - mv_now()) / USECS_PER_SEC + 1);
+	return (int) Min(seconds, PG_INT32_MAX);
+}
+
 static void
-write_down(MvDistExchange *exchange, void *arg)
+write_release(MvDistExchange *exchange, const MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	const MvOutcome *outcome = arg;
 	const MvJob *job = &exchange->job;
 	Oid			types[12] = {UUIDOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, BOOLOID, TIMESTAMPTZOID, TEXTOID,
 	JSONBOID, INT4OID, BOOLOID};
 	Datum		values[12];
 	char		nulls[13] = "            ";
 	bool		isnull;
+	int			retry_after = mv_dist_retry_after(exchange, outcome);
 
 	values[0] = UUIDPGetDatum(&job->id);
 	values[1] = CStringGetTextDatum(exchange->step);
 	values[2] = CStringGetTextDatum(job->goal == MV_TAKEDOWN ? "takedown" : "deliver");
 	values[3] = Int32GetDatum(job->revision);
-	values[4] = CStringGetTextDatum(verdict_name(outcome->kind));
+	values[4] = CStringGetTextDatum(mv_dist_verdict(outcome->kind));
 	values[5] = PointerGetDatum(outcome->learned);
 	nulls[5] = outcome->learned == NULL ? 'n' : ' ';
 	values[6] = BoolGetDatum(outcome->delivered);
@@ -190,12 +219,20 @@ write_down(MvDistExchange *exchange, void *arg)
 	nulls[8] = outcome->message == NULL ? 'n' : ' ';
 	values[9] = reports_json(outcome->reports, &isnull);
 	nulls[9] = isnull ? 'n' : ' ';
-	values[10] = Int32GetDatum((int32) exchange->transfer.retry_after);
-	nulls[10] = exchange->transfer.retry_after < 0 ? 'n' : ' ';
+	values[10] = Int32GetDatum(retry_after);
+	nulls[10] = retry_after < 0 ? 'n' : ' ';
 	values[11] = BoolGetDatum(is_unreached(exchange));
 	mv_worker_execute(&plan, "select musicverse._settle_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12, types, values, nulls);
 	exchange->busy = strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "busy") == 0;
 	SPI_freetuptable(SPI_tuptable);
+}
+
+const MvErrand mv_dist_release_errand = {judge_release, write_release};
+
+static void
+write_down(MvDistExchange *exchange, void *arg)
+{
+	exchange->errand->write_down(exchange, arg);
 }
 
 static void

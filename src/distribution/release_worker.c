@@ -9,6 +9,7 @@
  */
 #include "postgres.h"
 
+#include "distribution/accounts.h"
 #include "distribution/releases_int.h"
 
 #define CLAIMS_A_TURN	64	/* at one partner */
@@ -45,6 +46,10 @@ plan(TimestampTz now)
 
 		if (room > 0 && partner->next_due <= now)
 			more |= mv_dist_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
+		/* behind the work, which may have asked for tokens just now */
+		room = Min(mv_dist_partner_room(partner, now), mv_dist_concurrency - mv_dist.in_flight);
+		if (room > 0 && partner->connector->account_path != NULL)
+			more |= mv_account_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
 	}
 	mv_dist_partners_rotate();
 	mv_dist.dirty = more;

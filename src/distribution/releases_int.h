@@ -6,6 +6,7 @@
  *   release_partners.c  the partners in memory, and each one's breaker
  *   release_exchange.c  steps: claimed, recorded, sent
  *   release_settle.c    and settled
+ *   accounts.c          what is asked of partners for accounts of users
  *   connectors.c        the list of connectors, and what they need of JSON
  *
  * Work is not kept in memory: what is due is claimed from the table in
@@ -53,12 +54,23 @@ typedef enum MvDistStage
 	MV_STAGE_SEND				/* the request itself */
 } MvDistStage;
 
+struct MvDistExchange;
+
+/* What an exchange is for. Both run in the transaction that settles; an error of theirs is undone. */
+typedef struct MvErrand
+{
+	void		(*judge) (struct MvDistExchange *exchange, const MvResponse *response, MvOutcome *outcome);
+	void		(*write_down) (struct MvDistExchange *exchange, const MvOutcome *outcome);
+} MvErrand;
+
 typedef struct MvDistExchange
 {
 	MvTransfer	transfer;
 	MvTarget   *target;
 	MemoryContext context;		/* of everything here, and of the job as it was begun */
-	MvJob		job;
+	const MvErrand *errand;
+	MvJob		job;			/* of an account: only what is the partner's and the user's */
+	int64		generation;		/* of the account's tokens */
 	MvPartner  *partner;
 	char		step[MV_STEP_LENGTH];
 	MvRequest	request;
@@ -69,7 +81,7 @@ typedef struct MvDistExchange
 	bool		source_failed;	/* the transfer is that of the source, and failed */
 	long		timeout_ms;
 	bool		settled;		/* in the transaction that is under way */
-	bool		busy;			/* somebody held the release */
+	bool		busy;			/* somebody held the release, or the account */
 	dlist_node	node;
 } MvDistExchange;
 
@@ -92,6 +104,8 @@ extern TimestampTz mv_dist_next_due(void);
 
 /* release_exchange.c */
 extern bool mv_dist_claim(MvPartner *partner, int slots, TimestampTz now);
+extern MvDistExchange *mv_dist_exchange(MvPartner *partner, const MvErrand *errand, TimestampTz now);
+extern void mv_dist_begun(MvDistExchange *exchange);
 extern void mv_dist_start_begun(TimestampTz now);
 extern void mv_dist_drop_begun(void);
 extern void mv_dist_collect(TimestampTz now);
@@ -99,6 +113,9 @@ extern void mv_dist_free_exchange(MvDistExchange *exchange);
 extern char *mv_dist_guarded(void (*function) (MvDistExchange *exchange, void *arg), MvDistExchange *exchange, void *arg);
 
 /* release_settle.c */
+extern const MvErrand mv_dist_release_errand;
+extern const char *mv_dist_verdict(MvOutcomeKind kind);
+extern int	mv_dist_retry_after(const MvDistExchange *exchange, const MvOutcome *outcome);
 extern void mv_dist_settle(int limit);
 extern void mv_dist_settled(TimestampTz now);
 extern void mv_dist_settle_failed(void);

@@ -143,12 +143,22 @@ foreach my $version (qw(v1 v2))
 	sql($node, "set session_replication_role = replica; update musicverse.distribution_targets set status = 'live' where distribution_id = '$release{distribution_id}'; update musicverse.distribution_work set goal = 'deliver' where distribution_id = '$release{distribution_id}'");
 	call($version, 'takedown_distribution', \%release, {}, { platforms => ['spotify'] });
 
+	sql($node, q{select musicverse.configure_partner('soundcloud', 'http://127.0.0.1:9', '{"client_id": "app", "client_secret": "s"}', '{"token_url": "http://127.0.0.1:9/token"}')});
+	my %cloud = (name => 'soundcloud');
+	is(call($version, 'list_partners')->{data}[0]{account}, undef, "$version: nobody has logged in");
+	my ($state) = call($version, 'authorize_partner', \%cloud, {}, { redirect_uri => 'https://music.example.com/connected' })->{url} =~ /[?&]state=([\w-]+)/;
+	is(call($version, 'partner_authorized', \%cloud, {}, { state => $state, code => 'c' })->{status}, 'pending', "$version: somebody logs in");
+	call($version, 'get_partner_account', \%cloud);
+	is(call($version, 'list_partners')->{data}[0]{account}{status}, 'pending', "$version: which is listed");
+	call($version, 'disconnect_partner', \%cloud);
+
 	# nothing of somebody else's, and nothing that isn't
 	foreach my $operation (sort keys %{ $route{$version} })
 	{
 		my $route = $route{$version}{$operation};
 		next if $route->{path} !~ /\{/;
-		my $body = $operation eq 'replay_webhook' ? { since => '2001-01-01T00:00:00Z' } : $operation eq 'update_distribution' ? { metadata => {} } : undef;
+		my $body = $operation eq 'replay_webhook' ? { since => '2001-01-01T00:00:00Z' } : $operation eq 'update_distribution' ? { metadata => {} }
+		  : $operation eq 'authorize_partner' ? { redirect_uri => 'https://a.example.com/' } : $operation eq 'partner_authorized' ? { state => 'x', code => 'y' } : undef;
 		my ($status, $headers, $problem) = request($route->{method}, $route->{path} =~ s/\{\w+\}/$nothing/r, $body, $every);
 		is("$status $headers->{'Content-Type'}", '404 application/problem+json', "$version $operation: 404") or diag(json($problem));
 	}

@@ -242,6 +242,17 @@ foreach my $version (qw(v1 v2))
 	ask($version, 'submit_distribution', 409, 'of what was cancelled', 'POST', "/api/$version/distributions/$sent{distribution_id}/submit", \%key);
 	run_example($version, 'takedown_distribution', distribution_id => handed_over(%release));
 
+	sql($node, q{select musicverse.configure_partner('soundcloud', 'http://127.0.0.1:9', '{"client_id": "app", "client_secret": "s"}', '{"token_url": "http://127.0.0.1:9/token"}')});
+	is(scalar @{ run_example($version, 'list_partners')->{data} }, 1, "$version list_partners: one at which users log in");
+	my ($state) = run_example($version, 'authorize_partner')->{url} =~ /[?&]state=([\w-]+)/;
+	ask($version, 'authorize_partner', 422, 'to be sent back to nowhere', 'POST', "/api/$version/partners/soundcloud/authorize", { %key, 'content-type' => 'application/json' }, { redirect_uri => 'http://example.com/' });
+	ask($version, 'partner_authorized', 422, 'by a state that is not', 'POST', "/api/$version/partners/soundcloud/authorized", { %key, 'content-type' => 'application/json' }, { state => 'x', code => 'y' });
+	ask($version, $_->[0], 404, 'of no such partner', $_->[1], "/api/$version/partners/nobody/$_->[2]", { %key, 'content-type' => 'application/json' }, $_->[3])
+	  foreach [ 'authorize_partner', 'POST', 'authorize', { redirect_uri => 'https://a.example.com/' } ], [ 'partner_authorized', 'POST', 'authorized', { state => 'x', code => 'y' } ], [ 'get_partner_account', 'GET', 'account' ], [ 'disconnect_partner', 'DELETE', 'account' ];
+	is(run_example($version, 'partner_authorized', state => $state)->{status}, 'pending', "$version partner_authorized: the code waits for the worker");
+	is(run_example($version, 'get_partner_account')->{status}, 'pending', "$version get_partner_account: and so it is shown");
+	run_example($version, 'disconnect_partner');
+
 	if ($v1)
 	{
 		# the provider of the example has the generation of the example
