@@ -4,7 +4,8 @@
  * The function is called directly where all its defaults are constants, but
  * for one in SQL, which would be planned anew at each call. Else by a query,
  * whose plan is kept for each set of arguments that were given; the plan that
- * was made first gives way to the one too many. Settings that an operation
+ * was made first gives way to the one too many. Of one that only reads, the
+ * call is kept too, and evaluated without an executor. Settings that an operation
  * changes end with it.
  */
 #include "postgres.h"
@@ -18,6 +19,7 @@
 #include "commands/trigger.h"
 #include "core/caller.h"
 #include "core/catalog.h"
+#include "core/kept_plan.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -31,6 +33,16 @@
 #include "utils/resowner.h"
 
 #define API_ROLE "musicverse_api"
+
+/* The call of a route's function, made ready to be evaluated */
+typedef struct MvEvaluation
+{
+	bool		is_made;
+	MvKeptPlan	kept;
+	MemoryContext context;		/* of what follows */
+	ExprState  *state;			/* NULL: the plan is more than a call */
+	ExprContext *econtext;
+} MvEvaluation;
 
 static Oid
 api_role(void)
@@ -76,16 +88,19 @@ prepare(MvRoute *route, uint64 given)
 	return plan;
 }
 
-static SPIPlanPtr
+static MvPlan *
 find_plan(MvRoute *route, uint64 given)
 {
+	MemoryContext context;
 	SPIPlanPtr	plan;
 	MvPlan	   *entry;
 
 	for (int i = 0; i < route->nplans; i++)
 		if (route->plans[i].given == given)
-			return route->plans[i].plan;
+			return &route->plans[i];
+	SPI_connect();
 	plan = prepare(route, given);
+	SPI_finish();
 	if (route->nplans < MV_PLANS)
 		entry = &route->plans[route->nplans++];
 	else
@@ -95,9 +110,12 @@ find_plan(MvRoute *route, uint64 given)
 		if (route->busy == 1)	/* else it may be running */
 			SPI_freeplan(entry->plan);
 	}
+	context = GetMemoryChunkContext(plan);
 	entry->given = given;
 	entry->plan = plan;
-	return plan;
+	entry->evaluation = MemoryContextAllocZero(context, sizeof(MvEvaluation));
+	entry->evaluation->context = AllocSetContextCreate(context, "musicverse evaluation", ALLOCSET_SMALL_SIZES);
+	return entry;
 }
 
 /* Keeps the result as text in the call's memory. */
@@ -139,7 +157,7 @@ sole_expression(CachedPlan *cached)
 	PlannedStmt *stmt;
 	Plan	   *plan;
 
-	if (cached == NULL || list_length(cached->stmt_list) != 1)
+	if (list_length(cached->stmt_list) != 1)
 		return NULL;
 	stmt = linitial_node(PlannedStmt, cached->stmt_list);
 	plan = stmt->planTree;
@@ -150,31 +168,51 @@ sole_expression(CachedPlan *cached)
 	return linitial_node(TargetEntry, plan->targetlist)->expr;
 }
 
-/*
- * Evaluates the call by itself, as plpgsql does, without an executor around
- * it. False when the plan is more than that. By the active snapshot.
- */
-static bool
-evaluate(MvApiCall *call, SPIPlanPtr plan, ParamListInfo params)
+static void
+make_evaluation(MvEvaluation *evaluation, SPIPlanPtr plan)
 {
-	Oid			type = call->route->returns;	/* it may become another function meanwhile */
-	CachedPlan *cached = SPI_plan_get_cached_plan(plan);
+	CachedPlan *cached = mv_kept_plan_get(plan, &evaluation->kept);
 	Expr	   *expr = sole_expression(cached);
+	MemoryContext caller_context;
 
+	evaluation->state = NULL;
+	MemoryContextReset(evaluation->context);
+	caller_context = MemoryContextSwitchTo(evaluation->context);
 	if (expr != NULL)
 	{
-		ExprContext *context = CreateStandaloneExprContext();
-		Datum		value;
-		bool		isnull;
-
-		context->ecxt_param_list_info = params;
-		value = ExecEvalExprSwitchContext(ExecInitExprWithParams(expr, params), context, &isnull);
-		take_result(call, type, value, isnull);
-		FreeExprContext(context, true);
+		evaluation->econtext = CreateStandaloneExprContext();
+		evaluation->state = ExecInitExpr(copyObjectImpl(expr), NULL);
 	}
-	if (cached != NULL)
-		ReleaseCachedPlan(cached, CurrentResourceOwner);
-	return expr != NULL;
+	MemoryContextSwitchTo(caller_context);
+	ReleaseCachedPlan(cached, CurrentResourceOwner);
+	evaluation->is_made = true;
+}
+
+/*
+ * Evaluates the call by itself, as plpgsql does, without an executor around
+ * it. False when the plan is more than that, or in use. By the active snapshot.
+ */
+static bool
+evaluate(MvApiCall *call, MvPlan *plan, ParamListInfo params)
+{
+	Oid			type = call->route->returns;	/* it may become another function meanwhile */
+	MvEvaluation *evaluation = plan->evaluation;
+	Datum		value;
+	bool		isnull;
+
+	if (call->route->busy > 1)
+		return false;
+	if (!evaluation->is_made || !mv_kept_plan_is_good(&evaluation->kept))
+		make_evaluation(evaluation, plan->plan);
+	if (evaluation->state == NULL)
+		return false;
+	evaluation->is_made = false;	/* until it has succeeded */
+	evaluation->econtext->ecxt_param_list_info = params;
+	value = ExecEvalExpr(evaluation->state, evaluation->econtext, &isnull);
+	take_result(call, type, value, isnull);
+	ReScanExprContext(evaluation->econtext);
+	evaluation->is_made = true;
+	return true;
 }
 
 /* By a query, which evaluates the defaults of what was left out */
@@ -185,7 +223,7 @@ run_query(MvApiCall *call)
 	Oid			type = route->returns;	/* it may become another function meanwhile */
 	ParamListInfo params = makeParamList(MV_MAX_ARGUMENTS);
 	SPIExecuteOptions options = {.params = params, .read_only = route->read_only};
-	SPIPlanPtr	plan;
+	MvPlan	   *plan = find_plan(route, call->given);
 	int			n = 0;
 	int			code;
 	bool		isnull;
@@ -200,14 +238,10 @@ run_query(MvApiCall *call)
 			params->params[n++].ptype = route->args[i].type;
 		}
 	params->numParams = n;
-	SPI_connect();
-	plan = find_plan(route, call->given);
 	if (route->read_only && evaluate(call, plan, params))
-	{
-		SPI_finish();
 		return;
-	}
-	code = SPI_execute_plan_extended(plan, &options);
+	SPI_connect();
+	code = SPI_execute_plan_extended(plan->plan, &options);
 	if (code != SPI_OK_SELECT || SPI_processed != 1)
 		elog(ERROR, "could not run operation %s: %s", route->operation, SPI_result_code_string(code));
 	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);

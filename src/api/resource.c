@@ -4,11 +4,9 @@
  * The same bytes as json_build_object() makes, in a fraction of its time: it
  * looks up the type of each argument whenever a query begins. Here the columns
  * of a row type are looked up once, and again when the row type has changed.
- * What has no property, such as a deleted track's time, is not read.
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "api/resource.h"
 #include "catalog/pg_type.h"
 #include "core/catalog.h"
@@ -18,16 +16,13 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 #include "utils/jsonb.h"
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
-#include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(musicverse_api_job);
 PG_FUNCTION_INFO_V1(musicverse_api_time);
 PG_FUNCTION_INFO_V1(musicverse_api_track);
 
 #define MAX_PROPERTIES	16
-#define MAX_COLUMNS		64
 
 typedef enum Of
 {
@@ -67,6 +62,7 @@ typedef struct Shape
 	uint64		identifier;		/* of the row type as it was then; 0 = not looked up yet */
 	AttrNumber	user_id;
 	AttrNumber	track_id;		/* of a job */
+	AttrNumber	deleted_at;		/* of a track */
 	AttrNumber	place[MAX_PROPERTIES];	/* 0 = taken from elsewhere */
 	Oid			type[MAX_PROPERTIES];
 } Shape;
@@ -78,24 +74,8 @@ static Shape job_shapes[] = {
 	{job_v1_properties, lengthof(job_v1_properties), OF_ROW},
 	{job_v2_properties, lengthof(job_v2_properties), OF_ROW}
 };
-static Shape job_track_shapes[] = {
-	{job_v1_properties, lengthof(job_v1_properties), OF_TRACK},
-	{job_v2_properties, lengthof(job_v2_properties), OF_TRACK}
-};
-
-/* A row taken apart */
-typedef struct Row
-{
-	const Shape *shape;			/* NULL = there is none */
-	Datum		values[MAX_COLUMNS];
-	bool		nulls[MAX_COLUMNS];
-} Row;
-
-struct MvApiJob
-{
-	int			version;
-	Row			row;
-};
+/* what version 1 shows of a track; version 2 shows it as a whole */
+static Shape job_track_shape = {job_v1_properties, lengthof(job_v1_properties), OF_TRACK};
 
 StaticAssertDecl(lengthof(job_v1_properties) <= MAX_PROPERTIES, "too many properties");
 
@@ -103,8 +83,6 @@ static void
 look_up(Shape *shape, TupleDesc desc, uint64 identifier)
 {
 	shape->identifier = 0;
-	if (desc->natts > MAX_COLUMNS)
-		elog(ERROR, "a row has %d columns, more than %d", desc->natts, MAX_COLUMNS);
 	for (int i = 0; i < shape->n; i++)
 	{
 		const Property *property = &shape->properties[i];
@@ -127,24 +105,20 @@ look_up(Shape *shape, TupleDesc desc, uint64 identifier)
 		}
 	}
 	shape->user_id = mv_attnum(desc, "user_id");
-	if (shape->properties != track_properties && shape->of == OF_ROW)
+	if (shape->properties == track_properties)
+		shape->deleted_at = mv_attnum(desc, "deleted_at");
+	else if (shape->of == OF_ROW)
 		shape->track_id = mv_attnum(desc, "track_id");
 	shape->identifier = identifier;
 }
 
-static void
-take_apart(HeapTupleHeader header, Shape *shape, Row *row)
+/* The shape as it is for the row. Nothing below looks at the row's descriptor, which may go when a value is detoasted. */
+static const Shape *
+shape_for(Shape *shape, const MvRow *row)
 {
-	HeapTupleData tuple = {.t_len = HeapTupleHeaderGetDatumLength(header), .t_data = header};
-	TypeCacheEntry *type = lookup_type_cache(HeapTupleHeaderGetTypeId(header), TYPECACHE_TUPDESC);
-
-	if (type->tupDesc == NULL)
-		elog(ERROR, "type %u is not composite", type->type_id);
-	if (shape->identifier != type->tupDesc_identifier)
-		look_up(shape, type->tupDesc, type->tupDesc_identifier);
-	/* nothing below looks at the descriptor, which may go when a value is detoasted */
-	heap_deform_tuple(&tuple, type->tupDesc, row->values, row->nulls);
-	row->shape = shape;
+	if (shape->identifier != row->identifier)
+		look_up(shape, row->desc, row->identifier);
+	return shape;
 }
 
 int
@@ -229,35 +203,33 @@ append_value(StringInfo out, Oid type, Datum value)
 	}
 }
 
-/* The object of a row, of a job with its track */
+/* The object of a row, of a job with what it shows of its track, which may be NULL */
 static void
-append_object(StringInfo out, const Shape *shape, const Row *row, const Row *track)
+append_object(StringInfo out, const Shape *shape, const MvRow *row, const Shape *track_shape, const MvRow *track)
 {
 	const char *separator = "{\"";
 
 	for (int i = 0; i < shape->n; i++)
 	{
 		const Property *property = &shape->properties[i];
-		const Row  *from = property->of == OF_ROW ? row : track;
-		int			place = 0;
+		const MvRow *from = property->of == OF_ROW ? row : track;
+		const Shape *of = property->of == OF_ROW ? shape : track_shape;
+		int			place;
 
 		appendStringInfoString(out, separator);
 		appendStringInfoString(out, property->name);
 		appendBinaryStringInfo(out, "\" : ", 4);
 		separator = ", \"";
-		if (from->shape != NULL)
+		if (from != NULL && property->of == OF_WHOLE_TRACK)
 		{
-			if (property->of == OF_WHOLE_TRACK)
-			{
-				append_object(out, track->shape, track, NULL);
-				continue;
-			}
-			place = from->shape->place[i];
+			append_object(out, track_shape, track, NULL, NULL);
+			continue;
 		}
+		place = from == NULL ? 0 : of->place[i];
 		if (place == 0 || from->nulls[place - 1])
 			appendBinaryStringInfo(out, "null", 4);
 		else
-			append_value(out, from->shape->type[i], from->values[place - 1]);
+			append_value(out, of->type[i], from->values[place - 1]);
 	}
 	appendStringInfoChar(out, '}');
 }
@@ -277,102 +249,104 @@ end_json(StringInfo out)
 }
 
 static const pg_uuid_t *
-uuid_at(const Row *row, AttrNumber place)
+uuid_at(const MvRow *row, AttrNumber place)
 {
 	return row->nulls[place - 1] ? NULL : DatumGetUUIDP(row->values[place - 1]);
 }
 
 /* A row of nothing but NULLs is what a join without a match may give. */
 static bool
-has_id(const Row *track)
+has_id(const Shape *shape, const MvRow *track)
 {
-	return !track->nulls[track_shape.place[0] - 1];
+	return !track->nulls[shape->place[0] - 1];
+}
+
+static bool
+is_of(const Shape *shape, const MvRow *row, const pg_uuid_t *user_id)
+{
+	const pg_uuid_t *owner = uuid_at(row, shape->user_id);
+
+	return owner != NULL && memcmp(owner, user_id, UUID_LEN) == 0;
 }
 
 static Datum
-job_json(const Row *job, int version, HeapTupleHeader t)
-{
-	StringInfoData out;
-	Row			track;
-
-	track.shape = NULL;
-	if (t != NULL)
-	{
-		take_apart(t, version == 1 ? &job_track_shapes[0] : &track_shape, &track);
-		if (version != 1 && !has_id(&track))
-			track.shape = NULL;
-	}
-	begin_json(&out);
-	append_object(&out, job->shape, job, &track);
-	return end_json(&out);
-}
-
-static Datum
-track_json(const Row *track)
+track_json(const Shape *shape, const MvRow *track)
 {
 	StringInfoData out;
 
 	begin_json(&out);
-	append_object(&out, track->shape, track, NULL);
+	append_object(&out, shape, track, NULL, NULL);
 	return end_json(&out);
 }
 
-Datum
-mv_api_track(HeapTupleHeader t, const pg_uuid_t *user_id)
+bool
+mv_api_is_deleted(const MvRow *track)
 {
-	Row			track;
-	const pg_uuid_t *owner;
-
-	take_apart(t, &track_shape, &track);
-	owner = uuid_at(&track, track_shape.user_id);
-	return owner == NULL || memcmp(owner, user_id, UUID_LEN) != 0 ? (Datum) 0 : track_json(&track);
-}
-
-MvApiJob *
-mv_api_job(int version, HeapTupleHeader j, const pg_uuid_t *user_id, const pg_uuid_t **track_id)
-{
-	MvApiJob   *job = palloc(sizeof(MvApiJob));
-	Shape	   *shape = &job_shapes[version == 1 ? 0 : 1];
-	const pg_uuid_t *owner;
-
-	job->version = version;
-	take_apart(j, shape, &job->row);
-	owner = uuid_at(&job->row, shape->user_id);
-	*track_id = uuid_at(&job->row, shape->track_id);
-	return owner == NULL || memcmp(owner, user_id, UUID_LEN) != 0 ? NULL : job;
+	return !track->nulls[shape_for(&track_shape, track)->deleted_at - 1];
 }
 
 Datum
-mv_api_job_json(const MvApiJob *job, HeapTupleHeader t)
+mv_api_track(const MvRow *track, const pg_uuid_t *user_id)
 {
-	return job_json(&job->row, job->version, t);
+	const Shape *shape = shape_for(&track_shape, track);
+
+	return is_of(shape, track, user_id) ? track_json(shape, track) : (Datum) 0;
+}
+
+bool
+mv_api_is_job_of(int version, const MvRow *job, const pg_uuid_t *user_id, const pg_uuid_t **track_id)
+{
+	const Shape *shape = shape_for(&job_shapes[version == 1 ? 0 : 1], job);
+
+	*track_id = uuid_at(job, shape->track_id);
+	return is_of(shape, job, user_id);
+}
+
+Datum
+mv_api_job(int version, const MvRow *job, const MvRow *track)
+{
+	const Shape *shape = shape_for(&job_shapes[version == 1 ? 0 : 1], job);
+	const Shape *of_track = NULL;
+	StringInfoData out;
+
+	if (track != NULL)
+		of_track = shape_for(version == 1 ? &job_track_shape : &track_shape, track);
+	if (track != NULL && version != 1 && !has_id(of_track, track))
+		track = NULL;
+	begin_json(&out);
+	append_object(&out, shape, job, of_track, track);
+	return end_json(&out);
 }
 
 /* _api_track(t tracks) */
 Datum
 musicverse_api_track(PG_FUNCTION_ARGS)
 {
-	Row			track;
+	MvRow		track;
+	const Shape *shape;
 
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	take_apart(PG_GETARG_HEAPTUPLEHEADER(0), &track_shape, &track);
-	if (!has_id(&track))
+	mv_row_of(PG_GETARG_HEAPTUPLEHEADER(0), &track);
+	shape = shape_for(&track_shape, &track);
+	if (!has_id(shape, &track))
 		PG_RETURN_NULL();
-	return track_json(&track);
+	return track_json(shape, &track);
 }
 
 /* _api_job(version int, j generation_jobs, t tracks) */
 Datum
 musicverse_api_job(PG_FUNCTION_ARGS)
 {
-	int			version = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
-	Row			job;
+	MvRow		job;
+	MvRow		track;
 
 	if (PG_ARGISNULL(1))
 		PG_RETURN_NULL();
-	take_apart(PG_GETARG_HEAPTUPLEHEADER(1), &job_shapes[version == 1 ? 0 : 1], &job);
-	return job_json(&job, version, PG_ARGISNULL(2) ? NULL : PG_GETARG_HEAPTUPLEHEADER(2));
+	mv_row_of(PG_GETARG_HEAPTUPLEHEADER(1), &job);
+	if (!PG_ARGISNULL(2))
+		mv_row_of(PG_GETARG_HEAPTUPLEHEADER(2), &track);
+	return mv_api_job(PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0), &job, PG_ARGISNULL(2) ? NULL : &track);
 }
 
 /* _api_time(at timestamptz) */

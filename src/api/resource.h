@@ -6,7 +6,7 @@
 
 #include "postgres.h"
 
-#include "access/htup.h"
+#include "core/row_finder.h"
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
@@ -21,13 +21,12 @@ extern int	mv_api_time(TimestampTz at, char out[MV_API_TIME_LEN]);
 
 /*
  * Rows of tracks and generation_jobs as json, in the current context. Who asks
- * is compared here, at no cost, and not by the query: 0 or NULL for a row of
+ * is compared here, at no cost, and not by the query: 0 or false for a row of
  * somebody else. The track of a job may be NULL.
  */
-typedef struct MvApiJob MvApiJob;
-
-extern Datum mv_api_track(HeapTupleHeader t, const pg_uuid_t *user_id);
-extern MvApiJob *mv_api_job(int version, HeapTupleHeader j, const pg_uuid_t *user_id, const pg_uuid_t **track_id);
-extern Datum mv_api_job_json(const MvApiJob *job, HeapTupleHeader t);
+extern bool mv_api_is_deleted(const MvRow *track);
+extern Datum mv_api_track(const MvRow *track, const pg_uuid_t *user_id);
+extern bool mv_api_is_job_of(int version, const MvRow *job, const pg_uuid_t *user_id, const pg_uuid_t **track_id);
+extern Datum mv_api_job(int version, const MvRow *job, const MvRow *track);
 
 #endif							/* MV_API_RESOURCE_H */

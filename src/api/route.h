@@ -54,10 +54,13 @@ typedef struct MvArgument
 	Datum		constant;
 } MvArgument;
 
+struct MvEvaluation;
+
 typedef struct MvPlan
 {
 	uint64		given;
 	SPIPlanPtr	plan;
+	struct MvEvaluation *evaluation;	/* operate.c; goes with the plan */
 } MvPlan;
 
 typedef struct MvVersion

@@ -1,11 +1,11 @@
 /*
  * Operations that show one resource of the caller's: get_job, get_track.
  *
- * Each row is one query, whose plan is kept, under the caller's rights and
- * row-level security. In C, as these are what the API is asked most: without
- * a query for each expression and a change of search_path for each function.
- * The track of a job is a query of its own, as most jobs that are asked for
- * have none yet, and a join would make ready for one.
+ * In C, as these are what the API is asked most: without a query for each
+ * expression and a change of search_path for each function. Rows are found
+ * under the caller's rights and row-level security, see row_finder.h. The
+ * track of a job is sought by itself, as most jobs that are asked for have none
+ * yet, and a join would make ready for one.
  *
  * Locks: AccessShareLock on the tables that are read.
  */
@@ -13,53 +13,26 @@
 
 #include "api/arguments.h"
 #include "api/resource.h"
-#include "catalog/pg_type.h"
-#include "executor/spi.h"
+#include "core/row_finder.h"
 #include "fmgr.h"
-#include "nodes/parsenodes.h"
 #include "utils/uuid.h"
 
 PG_FUNCTION_INFO_V1(musicverse_api_get_job);
 PG_FUNCTION_INFO_V1(musicverse_api_get_track);
 
-typedef struct KeptQuery
+static MvRowFinder job_by_id = {"select j from musicverse.generation_jobs j where j.id operator(pg_catalog.=) $1"};
+/* Deleted ones too, which are told by the row: another condition could have the planner take another index. */
+static MvRowFinder track_by_id = {"select t from musicverse.tracks t where t.id operator(pg_catalog.=) $1"};
+
+static bool
+find_track(const pg_uuid_t *id, MvRow *track)
 {
-	const char *text;			/* of an id */
-	SPIPlanPtr	plan;
-} KeptQuery;
-
-/* Operators are named in full, as whoever calls chose the search_path. */
-static KeptQuery job_by_id = {"select j from musicverse.generation_jobs j where j.id operator(pg_catalog.=) $1"};
-static KeptQuery track_by_id = {"select t from musicverse.tracks t where t.id operator(pg_catalog.=) $1 and t.deleted_at is null"};
-
-static void
-prepare(KeptQuery *query)
-{
-	static Oid	types[] = {UUIDOID};
-	SPIPlanPtr	plan;
-
-	/* by the primary key, whoever asks: no need to plan for each */
-	plan = SPI_prepare_cursor(query->text, lengthof(types), types, CURSOR_OPT_GENERIC_PLAN);
-	if (plan == NULL || SPI_keepplan(plan) != 0)
-		elog(ERROR, "could not prepare \"%s\": %s", query->text, SPI_result_code_string(SPI_result));
-	query->plan = plan;
-}
-
-/* The row, NULL when there is none. */
-static HeapTupleHeader
-find(KeptQuery *query, const pg_uuid_t *id)
-{
-	Datum		value = UUIDPGetDatum(id);
-	bool		isnull;
-
-	if (query->plan == NULL)
-		prepare(query);
-	if (SPI_execute_plan(query->plan, &value, NULL, true, 1) != SPI_OK_SELECT)
-		elog(ERROR, "could not run \"%s\"", query->text);
-	if (SPI_processed == 0)
-		return NULL;
-	value = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
-	return isnull ? NULL : DatumGetHeapTupleHeader(value);
+	if (!mv_find_row(&track_by_id, id, track))
+		return false;
+	if (!mv_api_is_deleted(track))
+		return true;
+	mv_leave_row(track);
+	return false;
 }
 
 /* _api_get_job(version int, job_id uuid) */
@@ -68,26 +41,26 @@ musicverse_api_get_job(PG_FUNCTION_ARGS)
 {
 	int			version = PG_ARGISNULL(0) ? 0 : PG_GETARG_INT32(0);
 	pg_uuid_t  *id = PG_ARGISNULL(1) ? NULL : PG_GETARG_UUID_P(1);
-	MemoryContext context = CurrentMemoryContext;
-	HeapTupleHeader row;
-	HeapTupleHeader track;
-	MvApiJob   *job;
+	MvRow		job;
+	MvRow		track;
 	const pg_uuid_t *track_id;
+	bool		has_track;
 	pg_uuid_t	user_id;
 	Datum		result;
 
 	mv_api_user(&user_id);
-	if (id == NULL)
-		mv_api_missing("job", NULL);
-	SPI_connect();
-	row = find(&job_by_id, id);
-	job = row == NULL ? NULL : mv_api_job(version, row, &user_id, &track_id);
-	if (job == NULL)
+	if (id == NULL || !mv_find_row(&job_by_id, id, &job))
 		mv_api_missing("job", id);
-	track = track_id == NULL ? NULL : find(&track_by_id, track_id);
-	MemoryContextSwitchTo(context);
-	result = mv_api_job_json(job, track);
-	SPI_finish();
+	if (!mv_api_is_job_of(version, &job, &user_id, &track_id))
+	{
+		mv_leave_row(&job);
+		mv_api_missing("job", id);
+	}
+	has_track = track_id != NULL && find_track(track_id, &track);
+	result = mv_api_job(version, &job, has_track ? &track : NULL);
+	if (has_track)
+		mv_leave_row(&track);
+	mv_leave_row(&job);
 	return result;
 }
 
@@ -96,21 +69,16 @@ Datum
 musicverse_api_get_track(PG_FUNCTION_ARGS)
 {
 	pg_uuid_t  *id = PG_ARGISNULL(0) ? NULL : PG_GETARG_UUID_P(0);
-	MemoryContext context = CurrentMemoryContext;
-	HeapTupleHeader track;
+	MvRow		track;
 	pg_uuid_t	user_id;
-	Datum		result = (Datum) 0;
+	Datum		result;
 
 	mv_api_user(&user_id);
-	if (id == NULL)
-		mv_api_missing("track", NULL);
-	SPI_connect();
-	track = find(&track_by_id, id);
-	MemoryContextSwitchTo(context);
-	if (track != NULL)
-		result = mv_api_track(track, &user_id);
+	if (id == NULL || !find_track(id, &track))
+		mv_api_missing("track", id);
+	result = mv_api_track(&track, &user_id);
+	mv_leave_row(&track);
 	if (result == (Datum) 0)
 		mv_api_missing("track", id);
-	SPI_finish();
 	return result;
 }

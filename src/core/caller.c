@@ -11,10 +11,10 @@
 #include "access/xact.h"
 #include "core/caller.h"
 #include "core/catalog.h"
+#include "core/compat.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
-#include "storage/proc.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
@@ -43,16 +43,6 @@ static Oid	judged_role = InvalidOid;
 static bool judged_service;
 static uint64 judged_generation = 0;
 
-static LocalTransactionId
-current_lxid(void)
-{
-#if PG_VERSION_NUM >= 170000
-	return MyProc->vxid.lxid;
-#else
-	return MyProc->lxid;
-#endif
-}
-
 void
 mv_set_caller(const pg_uuid_t *user_id, const pg_uuid_t *key_id)
 {
@@ -66,14 +56,14 @@ mv_set_caller(const pg_uuid_t *user_id, const pg_uuid_t *key_id)
 	caller.has_key = key_id != NULL;
 	if (key_id != NULL)
 		caller.key_id = *key_id;
-	caller.lxid = current_lxid();
+	caller.lxid = mv_current_lxid();
 }
 
 void
 mv_set_caller_nobody(void)
 {
 	caller.is_user = caller.has_key = false;
-	caller.lxid = current_lxid();
+	caller.lxid = mv_current_lxid();
 }
 
 void
@@ -91,7 +81,7 @@ mv_restore_caller(const MvCallerState *state)
 static inline bool
 set_by_c(void)
 {
-	return caller.lxid != InvalidLocalTransactionId && caller.lxid == current_lxid();
+	return caller.lxid != InvalidLocalTransactionId && caller.lxid == mv_current_lxid();
 }
 
 /* The 36 characters of a UUID, as a machine's sub need not be one. */

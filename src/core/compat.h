@@ -12,6 +12,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
 #include "executor/executor.h"
+#include "nodes/plannodes.h"
 #include "storage/latch.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
@@ -104,6 +105,45 @@ mv_index_beginscan(Relation table, Relation index, Snapshot snapshot, int nkeys)
 	return index_beginscan(table, index, snapshot, nkeys, 0);
 #else
 	return index_beginscan(table, index, snapshot, NULL, nkeys, 0);
+#endif
+}
+
+/* Which transaction of this process it is */
+static inline LocalTransactionId
+mv_current_lxid(void)
+{
+#if PG_VERSION_NUM < 170000
+	return MyProc->lxid;
+#else
+	return MyProc->vxid.lxid;
+#endif
+}
+
+/* What the user of a query must be allowed; 16 took it out of the tables. A copy, in the current context. */
+typedef struct MvRights
+{
+	List	   *tables;
+	List	   *permissions;
+} MvRights;
+
+static inline MvRights
+mv_rights_of(const PlannedStmt *stmt)
+{
+#if PG_VERSION_NUM < 160000
+	return (MvRights) {copyObjectImpl(stmt->rtable), NIL};
+#else
+	return (MvRights) {copyObjectImpl(stmt->rtable), copyObjectImpl(stmt->permInfos)};
+#endif
+}
+
+/* Raises when the current user lacks any */
+static inline void
+mv_check_rights(const MvRights *rights)
+{
+#if PG_VERSION_NUM < 160000
+	ExecCheckRTPerms(rights->tables, true);
+#else
+	ExecCheckPermissions(rights->tables, rights->permissions, true);
 #endif
 }
 
