@@ -29,7 +29,8 @@ select pg_temp.refusal(format('select configure_partner(%s)', arguments)) from (
     (10, $$'labelgrid', 'https://x.example.com', '{"token": 1}'$$), (11, $$'labelgrid', 'https://x.example.com', '{"token": "a b"}'$$),
     (12, $$'labelgrid', 'https://x.example.com', '{"callback_secret": "x"}'$$), (13, $$'labelgrid', 'https://x.example.com?a=1', '{}'$$),
     (14, $$'labelgrid', 'https://x.example.com', '{}', '{"concurrency": 0}'$$), (15, $$'labelgrid', 'https://x.example.com', '{}', '{"states": {"x": "lost"}}'$$),
-    (16, $$'labelgrid', 'https://x.example.com', '{}', '{"callback": {"status": "$."}}'$$), (17, $$'labelgrid', 'https://x.example.com', '{}', '{"outlets": 1}'$$)) a (n, arguments) order by n;
+    (16, $$'labelgrid', 'https://x.example.com', '{}', '{"callback": {"status": "$."}}'$$), (17, $$'labelgrid', 'https://x.example.com', '{}', '{"outlets": 1}'$$),
+    (18, $$'labelgrid', 'https://x.example.com', '{}', '{"remote_id": "a b"}'$$), (19, $$'labelgrid', 'https://x.example.com', '{}', '{"remote_id": 1}'$$)) a (n, arguments) order by n;
 select configure_partner('labelgrid', 'https://labelgrid.example.com/', '{"token": "t", "callback_secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}');
 select name, base_url, is_active, is_shipped, credentials is not null as sealed, installation_id = _sending_as() as ours from partners where name = 'labelgrid';
 select set_partner_active('labelgrid', false), set_partner_active('labelgrid', true), resume_partner('labelgrid');
@@ -101,6 +102,21 @@ select _report_target(:'w', 'spotify', 'processing', null, null, null, now()) as
 select platform, status, external_id, external_url from distribution_targets where work_id = :'w' order by 1;
 select status, external_ids from distributions where id = :'d';
 select pg_temp.refusal(format('select cancel_distribution(%L)', :'d'));
+
+-- callbacks find the work by the partner's id, wherever the connector keeps that
+create function pg_temp.callback(message text, data jsonb) returns int language sql as $$
+    select partner_callback('labelgrid', jsonb_build_object('webhook-id', message, 'webhook-timestamp', ts::text,
+                                'webhook-signature', sign_webhook('whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=', message, ts, body)), body)
+      from (select extract(epoch from _now())::bigint as ts, jsonb_build_object('data', data)::text as body) x
+$$;
+select pg_temp.callback('msg_1', '{"release_id": "r1", "outlet": "spotify", "status": "live"}') as taken, pg_temp.callback('msg_2', '{"release_id": "r2", "outlet": "spotify", "status": "live"}') as nothing_of_ours;
+update partners set config = config || '{"remote_id": "theirs"}' where name = 'labelgrid';
+update distribution_work set state = state || '{"theirs": "r2"}' where id = :'w';
+select pg_temp.callback('msg_3', '{"release_id": "r1", "outlet": "spotify", "status": "live"}') as nothing_of_ours, pg_temp.callback('msg_4', '{"release_id": "r2", "outlet": "spotify", "status": "live"}') as taken;
+update partners set config = config - 'remote_id' where name = 'labelgrid';
+update distribution_work set state = state - 'theirs' where id = :'w';
+select word, _partner_meaning(_partner_config('labelgrid', '{}'), null, word) as delivery, _partner_meaning(_partner_config('labelgrid', '{}'), 'takedown', word) as takedown
+  from unnest('{Pending Review,processing,delivered,LIVE,error,removed,daydreaming}'::text[]) with ordinality w (word, n) order by n;
 
 -- changes
 select update_release(:'d', '{"title": "Drizzle", "upc": null}'), update_release(:'d', '{"artists": ["Mira", "Ben"]}');

@@ -336,7 +336,7 @@ comment on function update_release(uuid, jsonb) is
 
 create function _connector_defaults(connector text) returns jsonb
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "deliver_ahead": 0}'::jsonb
+    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "deliver_ahead": 0, "remote_id": "release_id"}'::jsonb
         || case connector when 'soundcloud' then '{
         "authorize_url": "https://secure.soundcloud.com/authorize", "token_url": "https://secure.soundcloud.com/oauth/token", "deliver_ahead": 86400,
         "license": "all-rights-reserved", "downloadable": false}'::jsonb
@@ -362,6 +362,17 @@ language sql immutable parallel safe set search_path = musicverse, pg_catalog, p
 $$;
 comment on function _partner_config(text, jsonb) is 'A partner''s config with what it leaves out';
 
+-- The words of partners are compared in lower case, with _ for spaces. What a
+-- takedown comes to is told in the words of a delivery.
+create function _partner_meaning(config jsonb, kind text, word text) returns text
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+    select case when kind = 'takedown' and m in ('live', 'processing') then case when w in ('delivered', 'complete', 'completed', 'live') then 'taken_down' end
+                when kind = 'takedown' and m = 'failed' then null
+                else m end
+      from (select config -> 'states' ->> x as m, x as w from (select lower(replace(word, ' ', '_')) as x) y) z
+$$;
+comment on function _partner_meaning(jsonb, text, text) is 'Which state a partner''s word means, by states of its config; NULL when it tells nothing';
+
 create function _check_partner_config(name text, connector text, config jsonb) returns void
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
@@ -382,6 +393,10 @@ begin
                 using errcode = '22023', hint = format('It is a number from %s to %s.', item.low, item.high);
         end if;
     end loop;
+    if config ? 'remote_id' and (jsonb_typeof(config -> 'remote_id') <> 'string' or config ->> 'remote_id' !~ '^\w{1,63}$') then
+        raise exception 'remote_id of partner "%" cannot be %', name, config -> 'remote_id'
+            using errcode = '22023', hint = 'It is the member of distribution_work.state that has the partner''s id of a release, such as release_id.';
+    end if;
     foreach item.name in array '{authorize_url,token_url}'::text[] loop
         if config ? item.name then
             perform _check_url(config ->> item.name, item.name || ' of the partner');

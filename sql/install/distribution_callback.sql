@@ -3,8 +3,9 @@
 -- A callback is a partner's document about one release on one platform, signed
 -- after Standard Webhooks with the secret that is its credential
 -- callback_secret. Where its parts are is said by callback in the partner's
--- config, and what its states mean by states. It counts once, and never leads
--- back: a late "processing" changes nothing of what is live.
+-- config, what its states mean by states, and under which name the connector
+-- keeps the partner's id of a release by remote_id. It counts once, and never
+-- leads back: a late "processing" changes nothing of what is live.
 
 create function partner_callback(partner text, headers jsonb, body text) returns int
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -55,14 +56,16 @@ begin
     -- a clock of the partner that goes wrong must not shut out what comes later
     at := least(coalesce(at, _now()), _now());
 
-    select k.* into w from distribution_work k where k.partner = partner and k.state ->> 'release_id' = remote limit 1;
-    if not found then
+    -- written out, so that an index on the member is of use
+    execute format('select k.* from distribution_work k where k.partner = $1 and k.state ->> %L = $2 limit 1', config ->> 'remote_id')
+       into w using partner, remote;
+    if w.id is null then
         return 404;
     elsif word is null then
         -- of something else
         return 200;
     end if;
-    meaning := _labelgrid_meaning(config, kind, word);
+    meaning := _partner_meaning(config, kind, word);
     select o.key into place from jsonb_each_text(coalesce(config -> 'outlets', '{}')) o where lower(o.value) = lower(outlet);
     place := coalesce(place, (select t.platform from distribution_targets t where t.work_id = w.id and t.platform = lower(outlet)));
     if not config -> 'states' ? lower(replace(word, ' ', '_')) then

@@ -70,16 +70,6 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function _labelgrid_list(jsonb) is 'The objects of a list that LabelGrid answered';
 
--- What a word of the queue means; what a takedown comes to has the same words
-create function _labelgrid_meaning(config jsonb, kind text, word text) returns text
-language sql immutable set search_path = pg_catalog, pg_temp as $$
-    select case when kind = 'takedown' and m in ('live', 'processing') then case when w in ('delivered', 'complete', 'completed', 'live') then 'taken_down' end
-                when kind = 'takedown' and m = 'failed' then null
-                else m end
-      from (select config -> 'states' ->> x as m, x as w from (select lower(replace(word, ' ', '_')) as x) y) z
-$$;
-comment on function _labelgrid_meaning(jsonb, text, text) is 'Which state a word of the queue means; NULL when it tells nothing';
-
 -- One a platform that is asked for; the entry that came last counts
 create function _labelgrid_reports(answer jsonb, config jsonb, release_id text, platforms jsonb) returns jsonb
 language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -93,7 +83,7 @@ language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
               join (select l, n from _labelgrid_list(answer) with ordinality x (l, n)) e (entry, n)
                 on lower(coalesce(e.entry #>> '{outlet,name}', e.entry ->> 'outlet', e.entry ->> 'outlet_name')) in (lower(w.platform), lower(config -> 'outlets' ->> w.platform))
                and coalesce(e.entry ->> 'release_id', release_id) = release_id
-             cross join lateral (select _labelgrid_meaning(config, coalesce(e.entry ->> 'type', e.entry ->> 'operation'), e.entry ->> 'status') as meaning) m
+             cross join lateral (select _partner_meaning(config, coalesce(e.entry ->> 'type', e.entry ->> 'operation'), e.entry ->> 'status') as meaning) m
              where m.meaning is not null
              order by w.platform, coalesce(e.entry ->> 'updated_at', e.entry ->> 'created_at', '') desc, e.n desc) r
 $$;
