@@ -34,23 +34,29 @@ typedef enum Of
 typedef struct Property
 {
 	const char *name;
+	const char *lead;			/* the name with what stands before and behind it */
+	int			lead_len;
 	const char *column;			/* NULL = the same */
 	Of			of;
 } Property;
 
+#define NAMED(name) name, ", \"" name "\" : ", sizeof(", \"" name "\" : ") - 1
+
 static const Property track_properties[] = {
-	{"id"}, {"title"}, {"style"}, {"prompt"}, {"duration"}, {"audio_url"}, {"cover_url"}, {"metadata"}, {"isrc"}, {"created_at"},
-	{"updated_at"}
+	{NAMED("id")}, {NAMED("title")}, {NAMED("style")}, {NAMED("prompt")}, {NAMED("duration")}, {NAMED("audio_url")},
+	{NAMED("cover_url")}, {NAMED("metadata")}, {NAMED("isrc")}, {NAMED("created_at")}, {NAMED("updated_at")}
 };
 
 static const Property job_v1_properties[] = {
-	{"job_id", "id"}, {"status"}, {"progress"}, {"prompt"}, {"style"}, {"duration"}, {"params"}, {"track_id", "id", OF_TRACK},
-	{"result_url", "audio_url", OF_TRACK}, {"error"}, {"created_at"}, {"started_at"}, {"finished_at"}
+	{NAMED("job_id"), "id"}, {NAMED("status")}, {NAMED("progress")}, {NAMED("prompt")}, {NAMED("style")}, {NAMED("duration")},
+	{NAMED("params")}, {NAMED("track_id"), "id", OF_TRACK}, {NAMED("result_url"), "audio_url", OF_TRACK}, {NAMED("error")},
+	{NAMED("created_at")}, {NAMED("started_at")}, {NAMED("finished_at")}
 };
 
 static const Property job_v2_properties[] = {
-	{"id"}, {"status"}, {"progress"}, {"prompt"}, {"style"}, {"duration"}, {"params"}, {"track", NULL, OF_WHOLE_TRACK}, {"error"},
-	{"created_at"}, {"started_at"}, {"finished_at"}
+	{NAMED("id")}, {NAMED("status")}, {NAMED("progress")}, {NAMED("prompt")}, {NAMED("style")}, {NAMED("duration")},
+	{NAMED("params")}, {NAMED("track"), NULL, OF_WHOLE_TRACK}, {NAMED("error")}, {NAMED("created_at")}, {NAMED("started_at")},
+	{NAMED("finished_at")}
 };
 
 /* Where the columns of a row type are that properties are taken from */
@@ -121,6 +127,14 @@ shape_for(Shape *shape, const MvRow *row)
 	return shape;
 }
 
+static inline char *
+two_digits(char *out, int n)
+{
+	*out++ = '0' + n / 10;
+	*out++ = '0' + n % 10;
+	return out;
+}
+
 int
 mv_api_time(TimestampTz at, char out[MV_API_TIME_LEN])
 {
@@ -128,7 +142,9 @@ mv_api_time(TimestampTz at, char out[MV_API_TIME_LEN])
 	Timestamp	date;
 	int			year,
 				month,
-				day;
+				day,
+				seconds,
+				fraction;
 	char	   *end = out;
 
 	if (TIMESTAMP_NOT_FINITE(at))
@@ -141,22 +157,37 @@ mv_api_time(TimestampTz at, char out[MV_API_TIME_LEN])
 		date -= 1;
 	}
 	j2date((int) date + POSTGRES_EPOCH_JDATE, &year, &month, &day);
+	seconds = time / USECS_PER_SEC;
+	fraction = time % USECS_PER_SEC;
 	end = pg_ultostr_zeropad(end, year > 0 ? year : 1 - year, 4);
 	*end++ = '-';
-	end = pg_ultostr_zeropad(end, month, 2);
+	end = two_digits(end, month);
 	*end++ = '-';
-	end = pg_ultostr_zeropad(end, day, 2);
+	end = two_digits(end, day);
 	*end++ = 'T';
-	end = pg_ultostr_zeropad(end, time / USECS_PER_HOUR, 2);
+	end = two_digits(end, seconds / SECS_PER_HOUR);
 	*end++ = ':';
-	end = pg_ultostr_zeropad(end, time / USECS_PER_MINUTE % 60, 2);
+	end = two_digits(end, seconds / SECS_PER_MINUTE % 60);
 	*end++ = ':';
-	end = pg_ultostr_zeropad(end, time / USECS_PER_SEC % 60, 2);
+	end = two_digits(end, seconds % 60);
 	*end++ = '.';
-	end = pg_ultostr_zeropad(end, time % USECS_PER_SEC, 6);
+	end = two_digits(end, fraction / 10000);
+	end = two_digits(end, fraction / 100 % 100);
+	end = two_digits(end, fraction % 100);
 	*end++ = 'Z';
 	*end = '\0';
 	return end - out;
+}
+
+/* The same as appendBinaryStringInfo(), for a few bytes at a time */
+static inline void
+append(StringInfo out, const char *data, int len)
+{
+	if (out->maxlen - out->len <= len)
+		enlargeStringInfo(out, len);
+	memcpy(out->data + out->len, data, len);
+	out->len += len;
+	out->data[out->len] = '\0';
 }
 
 static void
@@ -168,7 +199,7 @@ append_value(StringInfo out, Oid type, Datum value)
 	switch (type)
 	{
 		case INT4OID:
-			appendBinaryStringInfo(out, buffer, pg_ltoa(DatumGetInt32(value), buffer));
+			append(out, buffer, pg_ltoa(DatumGetInt32(value), buffer));
 			break;
 		case JSONBOID:
 			{
@@ -188,17 +219,17 @@ append_value(StringInfo out, Oid type, Datum value)
 			len = mv_api_time(DatumGetTimestampTz(value), buffer + 1);
 			if (len == 0)
 			{
-				appendBinaryStringInfo(out, "null", 4);
+				append(out, "null", 4);
 				break;
 			}
 			buffer[0] = buffer[len + 1] = '"';
-			appendBinaryStringInfo(out, buffer, len + 2);
+			append(out, buffer, len + 2);
 			break;
 		case UUIDOID:
-			buffer[0] = buffer[37] = '"';
+			buffer[0] = '"';
 			mv_uuid_text(DatumGetUUIDP(value), buffer + 1);
 			buffer[37] = '"';
-			appendBinaryStringInfo(out, buffer, 38);
+			append(out, buffer, 38);
 			break;
 	}
 }
@@ -207,8 +238,6 @@ append_value(StringInfo out, Oid type, Datum value)
 static void
 append_object(StringInfo out, const Shape *shape, const MvRow *row, const Shape *track_shape, const MvRow *track)
 {
-	const char *separator = "{\"";
-
 	for (int i = 0; i < shape->n; i++)
 	{
 		const Property *property = &shape->properties[i];
@@ -216,10 +245,13 @@ append_object(StringInfo out, const Shape *shape, const MvRow *row, const Shape 
 		const Shape *of = property->of == OF_ROW ? shape : track_shape;
 		int			place;
 
-		appendStringInfoString(out, separator);
-		appendStringInfoString(out, property->name);
-		appendBinaryStringInfo(out, "\" : ", 4);
-		separator = ", \"";
+		if (i == 0)
+		{
+			append(out, "{", 1);
+			append(out, property->lead + 2, property->lead_len - 2);
+		}
+		else
+			append(out, property->lead, property->lead_len);
 		if (from != NULL && property->of == OF_WHOLE_TRACK)
 		{
 			append_object(out, track_shape, track, NULL, NULL);
@@ -227,11 +259,11 @@ append_object(StringInfo out, const Shape *shape, const MvRow *row, const Shape 
 		}
 		place = from == NULL ? 0 : of->place[i];
 		if (place == 0 || from->nulls[place - 1])
-			appendBinaryStringInfo(out, "null", 4);
+			append(out, "null", 4);
 		else
 			append_value(out, of->type[i], from->values[place - 1]);
 	}
-	appendStringInfoChar(out, '}');
+	append(out, "}", 1);
 }
 
 static void

@@ -13,6 +13,7 @@
 #include "api/respond.h"
 #include "common/hashfn.h"
 #include "core/base64.h"
+#include "utils/builtins.h"
 #include "utils/timestamp.h"
 
 #define MAX_PRINTABLE	1000
@@ -43,20 +44,19 @@ mv_printable(const char *text)
 /* --- the result ------------------------------------------------------------ */
 
 /*
- * Strong, as the same bytes are sent. Nobody gains by two bodies of the same
+ * Strong, as the same bytes are sent. 64 bits, as it is compared with one that
+ * a client has, not with all there are. Nobody gains by two bodies of the same
  * hash: who can write one of them could as well leave it as it is.
  */
 static char *
 make_etag(const char *body, Size len)
 {
-	uint64		hash[2];
-	char	   *etag = palloc(MV_BASE64_LEN(16) + 3);
+	uint64		hash = hash_bytes_extended((const unsigned char *) body, len, 0);
+	char	   *etag = palloc(MV_BASE64_LEN(sizeof(hash)) + 3);
 	size_t		n;
 
-	hash[0] = hash_bytes_extended((const unsigned char *) body, len, 0);
-	hash[1] = hash_bytes_extended((const unsigned char *) body, len, UINT64CONST(0x6d75736963766572));
 	etag[0] = '"';
-	n = mv_base64_encode((const unsigned char *) hash, sizeof(hash), etag + 1);
+	n = mv_base64_encode((const unsigned char *) &hash, sizeof(hash), etag + 1);
 	while (etag[n] == '=')
 		n--;
 	etag[n + 1] = '"';
@@ -172,6 +172,23 @@ seconds_up(int64 us)
 	return (us + USECS_PER_SEC - 1) / USECS_PER_SEC;
 }
 
+/* "policy";a=1;b=2: what a printf would make, for headers of every answer */
+static char *
+two_numbers(const char *policy, const char *first, int64 a, const char *second, int64 b)
+{
+	Size		len = strlen(policy);
+	char	   *text = palloc(len + 60);
+	char	   *at = text;
+
+	*at++ = '"';
+	memcpy(at, policy, len);
+	at = stpcpy(at + len, first);
+	at += pg_lltoa(a, at);
+	at = stpcpy(at, second);
+	at += pg_lltoa(b, at);
+	return text;
+}
+
 /* draft-ietf-httpapi-ratelimit-headers: policy and what is left of it */
 static void
 render_limits(MvApiCall *call)
@@ -181,11 +198,11 @@ render_limits(MvApiCall *call)
 
 	if (!call->judged || verdict->limit < 0)
 		return;
-	mv_header(call, "RateLimit-Policy", psprintf("\"%s\";q=%lld;w=%lld", verdict->policy,
-												 (long long) verdict->limit, Max(seconds_up(verdict->window_us), 1)));
+	mv_header(call, "RateLimit-Policy",
+			  two_numbers(verdict->policy, "\";q=", verdict->limit, ";w=", Max(seconds_up(verdict->window_us), 1)));
 	/* of a call that was refused, when the next one can succeed, as Retry-After has it */
 	until = call->response->status == 429 && verdict->retry_us > 0 ? verdict->retry_us : verdict->reset_us;
-	mv_header(call, "RateLimit", psprintf("\"%s\";r=%lld;t=%lld", verdict->policy, (long long) verdict->remaining, seconds_up(until)));
+	mv_header(call, "RateLimit", two_numbers(verdict->policy, "\";r=", verdict->remaining, ";t=", seconds_up(until)));
 }
 
 static char *

@@ -236,21 +236,43 @@ append_json(StringInfo out, const char *p, int len)
 	}
 }
 
+#define EACH_BYTE(c)	(UINT64CONST(0x0101010101010101) * (c))
+
+/* Of eight characters at once: is any below c, which is at most 0x80, or c itself? Not which one. */
+#define HAS_BELOW(x, c) (((x) - EACH_BYTE(c)) & ~(x) & EACH_BYTE(0x80))
+#define HAS(x, c)		HAS_BELOW((x) ^ EACH_BYTE(c), 1)
+
+/* How many characters need no escape, from the first on */
+static size_t
+plain_characters(const char *string, size_t len)
+{
+	size_t		n = 0;
+
+	for (uint64 eight; n + sizeof(eight) <= len; n += sizeof(eight))
+	{
+		memcpy(&eight, string + n, sizeof(eight));
+		if (HAS_BELOW(eight, ' ') | HAS(eight, '"') | HAS(eight, '\\'))
+			break;
+	}
+	while (n < len && (unsigned char) string[n] >= ' ' && string[n] != '"' && string[n] != '\\')
+		n++;
+	return n;
+}
+
 void
 mv_append_json_string(StringInfo out, const char *string, size_t len)
 {
-	size_t		plain = 0;
-
-	while (plain < len && (unsigned char) string[plain] >= ' ' && string[plain] != '"' && string[plain] != '\\')
-		plain++;
-	if (plain < len)
+	if (plain_characters(string, len) < len)
 	{
 		escape_json(out, pnstrdup(string, len));
 		return;
 	}
-	appendStringInfoCharMacro(out, '"');
-	appendBinaryStringInfo(out, string, len);
-	appendStringInfoCharMacro(out, '"');
+	enlargeStringInfo(out, len + 2);
+	out->data[out->len] = '"';
+	memcpy(out->data + out->len + 1, string, len);
+	out->data[out->len + len + 1] = '"';
+	out->len += len + 2;
+	out->data[out->len] = '\0';
 }
 
 static void

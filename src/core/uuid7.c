@@ -87,19 +87,32 @@ mv_uuid7_time(const pg_uuid_t *id)
 	return (int64) (ms * 1000) - UNIX_EPOCH_USECS;
 }
 
+static inline char *
+put_hex(char *out, const unsigned char *bytes, int n)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	for (int i = 0; i < n; i++)
+	{
+		*out++ = hex[bytes[i] >> 4];
+		*out++ = hex[bytes[i] & 0x0f];
+	}
+	return out;
+}
+
 void
 mv_uuid_text(const pg_uuid_t *id, char out[37])
 {
-	static const char hex[] = "0123456789abcdef";
-	char	   *p = out;
+	char	   *p = put_hex(out, id->data, 4);
 
-	for (int i = 0; i < UUID_LEN; i++)
-	{
-		if (i == 4 || i == 6 || i == 8 || i == 10)
-			*p++ = '-';
-		*p++ = hex[id->data[i] >> 4];
-		*p++ = hex[id->data[i] & 0x0f];
-	}
+	*p++ = '-';
+	p = put_hex(p, id->data + 4, 2);
+	*p++ = '-';
+	p = put_hex(p, id->data + 6, 2);
+	*p++ = '-';
+	p = put_hex(p, id->data + 8, 2);
+	*p++ = '-';
+	p = put_hex(p, id->data + 10, 6);
 	*p = '\0';
 }
 
