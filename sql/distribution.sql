@@ -31,6 +31,22 @@ select pg_temp.refusal(format('select configure_partner(%s)', arguments)) from (
     (14, $$'labelgrid', 'https://x.example.com', '{}', '{"concurrency": 0}'$$), (15, $$'labelgrid', 'https://x.example.com', '{}', '{"states": {"x": "lost"}}'$$),
     (16, $$'labelgrid', 'https://x.example.com', '{}', '{"callback": {"status": "$."}}'$$), (17, $$'labelgrid', 'https://x.example.com', '{}', '{"outlets": 1}'$$),
     (18, $$'labelgrid', 'https://x.example.com', '{}', '{"remote_id": "a b"}'$$), (19, $$'labelgrid', 'https://x.example.com', '{}', '{"remote_id": 1}'$$)) a (n, arguments) order by n;
+select pg_temp.refusal(format('select configure_partner(%s)', arguments)) from (values
+    ($$'spotify_direct', 'https://example.com/', '{"username": "mira", "password": "p"}'$$),
+    ($$'spotify_direct', null, '{"username": "mira", "password": "p"}'$$),
+    ($$'labelgrid', 'sftp://example.com/', '{"username": "mira", "password": "p"}'$$),
+    ($$'spotify_direct', 'sftp://mira@example.com/', '{"username": "mira", "password": "p"}'$$),
+    ($$'spotify_direct', 'sftp://example.com/?a', '{"username": "mira", "password": "p"}'$$),
+    ($$'spotify_direct', 'sftp://example.com:2222/in', '{"username": "mira", "password": "p"}'$$),
+    ($$'spotify_direct', 'sftp://example.com:2222/in', '{"username": "mira", "password": "p"}', '{"host_keys": "MD5:00"}'$$),
+    ($$'spotify_direct', 'sftp://example.com:2222/in', '{"username": "mira", "password": "p"}', '{"host_keys": [17]}'$$),
+    ($$'spotify_direct', 'sftp://example.com:2222/in', '{"username": "mira", "password": "p"}', '{"host_keys": []}'$$),
+    ($$'spotify_direct', 'sftp://example.com:2222/in', '{"password": "p"}', '{"host_keys": "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'$$),
+    ($$'spotify_direct', 'sftp://example.com:2222/in', '{"username": "mira"}', '{"host_keys": "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'$$),
+    ($$'spotify_direct', 'sftp://example.com:2222/in', '{"username": "mira", "password": "p", "private_key": "k"}', '{"host_keys": "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'$$)) v (arguments);
+savepoint here;
+select configure_partner('spotify_direct', 'sftp://example.com:2222/~/in', '{"username": "mira", "password": "p"}', '{"host_keys": ["SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]}');
+rollback to here;
 select configure_partner('labelgrid', 'https://labelgrid.example.com/', '{"token": "t", "callback_secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}');
 select name, base_url, is_active, is_shipped, credentials is not null as sealed, installation_id = _sending_as() as ours from partners where name = 'labelgrid';
 select set_partner_active('labelgrid', false), set_partner_active('labelgrid', true), resume_partner('labelgrid');

@@ -407,6 +407,15 @@ begin
             raise exception '% of partner "%" must be a JSON object', item.name, name using errcode = '22023';
         end if;
     end loop;
+    if config ? 'host_keys' then
+        for item in select x.value from jsonb_array_elements(case jsonb_typeof(config -> 'host_keys') when 'array' then config -> 'host_keys'
+                                                             else jsonb_build_array(config -> 'host_keys') end) x loop
+            if jsonb_typeof(item.value) <> 'string' or item.value #>> '{}' !~ '^SHA256:[A-Za-z0-9+/]{43}=?$' then
+                raise exception 'host key % of partner "%" is no fingerprint', item.value, name
+                    using errcode = '22023', hint = 'Write it as ssh-keygen -l shows it: "SHA256:" and 43 characters. Several go into an array.';
+            end if;
+        end loop;
+    end if;
     for item in select key as name, value #>> '{}' as value from jsonb_each(coalesce(_partner_config(connector, config) -> 'states', '{}')) loop
         if item.value is null or item.value not in ('processing', 'live', 'failed', 'taken_down') then
             raise exception 'state "%" of partner "%" cannot mean "%"', item.name, name, item.value
@@ -424,6 +433,26 @@ begin
 end
 $$;
 comment on function _check_partner_config(text, text, jsonb) is 'Refuses a config that could not work, naming the member';
+
+-- What reaches a server by SFTP: its address, its keys and who we are
+create function _check_sftp_partner(name text, base_url text, credentials jsonb, config jsonb) returns void
+language plpgsql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    if base_url !~ '^sftp://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^?#%[:cntrl:] ]*)?$' then
+        raise exception 'partner URL "%" is no address of an SFTP server', left(base_url, 200)
+            using errcode = '22023', hint = 'Write sftp://host:port/path, without a user; sftp://host/~/path begins where the user does.';
+    elsif coalesce(config -> 'host_keys', '[]') in ('[]', 'null') or jsonb_array_length(case jsonb_typeof(config -> 'host_keys') when 'array' then config -> 'host_keys' else '[]' end) > 8 then
+        raise exception 'partner "%" needs the fingerprints of its host keys in config, 8 at most', name
+            using errcode = '22023', hint = 'ssh-keyscan shows the keys of a server, ssh-keygen -l their fingerprints: {"host_keys": ["SHA256:..."]}. Compare them with those that the partner told.';
+    elsif coalesce(credentials ->> 'username', '') = '' then
+        raise exception 'credential "username" of partner "%" is missing', name using errcode = '22023';
+    elsif (coalesce(credentials ->> 'password', '') = '') = (coalesce(credentials ->> 'private_key', '') = '') then
+        raise exception 'partner "%" needs a password or a private key', name
+            using errcode = '22023', hint = 'Give one of the credentials "password" and "private_key", the latter with "passphrase" when it has one.';
+    end if;
+end
+$$;
+comment on function _check_sftp_partner(text, text, jsonb, jsonb) is 'Refuses what could not reach a partner by SFTP, naming what is missing';
 
 create function configure_partner(name text, base_url text, credentials jsonb, config jsonb default '{}') returns void
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -491,7 +520,16 @@ begin
                 using errcode = '22023', hint = 'It is whsec_ and base64, as the partner shows it.';
         end;
     end if;
-    if kind in ('labelgrid', 'soundcloud') or base_url ~* '^https?:' then
+    if base_url ~* '^sftp:' then
+        if kind <> 'ddex_sftp' then
+            raise exception 'connector "%" of partner "%" does not speak SFTP', kind, name
+                using errcode = '22023', hint = 'Give an https URL.';
+        end if;
+        perform _check_sftp_partner(name, base_url, credentials, config);
+    elsif kind = 'ddex_sftp' then
+        raise exception 'partner URL "%" is no address of an SFTP server', coalesce(left(base_url, 200), 'null')
+            using errcode = '22023', hint = 'Write sftp://host:port/path, without a user; sftp://host/~/path begins where the user does.';
+    elsif kind in ('labelgrid', 'soundcloud') or base_url ~* '^https?:' then
         if base_url is null then
             raise exception 'base_url of partner "%" must not be null', name using errcode = '22023';
         end if;

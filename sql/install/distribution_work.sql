@@ -64,6 +64,21 @@ end
 $$;
 comment on function _begin_step(uuid, text, boolean, int) is 'Records a step before its request is sent';
 
+-- goals: what each step was begun for
+create function _keep_steps(ids uuid[], goals text[]) returns setof uuid
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    update distribution_work k set next_attempt_at = _now() + interval '6 minutes'
+     where k.id in (select w.id from distribution_work w
+                     where w.id = any (ids) and w.begun_at is not null and w.next_attempt_at < _now() + interval '3 minutes'
+                       for no key update skip locked);
+    return query select r.id from unnest(ids, goals) r (id, goal) left join distribution_work k on k.id = r.id
+                  where k.goal is distinct from r.goal;
+end
+$$;
+comment on function _keep_steps(uuid[], text[]) is
+    'Keeps steps that take long, and are under way, from being due; returns those that are not wanted any more';
+
 -- Nothing to be asked now. The state of targets stays as it is.
 create function _put_off_step(id uuid, until timestamptz, problem text) returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$

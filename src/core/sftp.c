@@ -382,3 +382,51 @@ mv_sftp_commands(MvTransfer *transfer, struct curl_slist *list)
 	transfer->commands = list;
 	transfer->prepare = prepare_commands;
 }
+
+/* ---- refusals */
+
+/* Of a command there is only libcurl's sentence, "mkdir command failed: Operation failed". */
+static MvSftpRefusal
+command_refusal(const char *error)
+{
+	static const struct
+	{
+		const char *words;
+		MvSftpRefusal refusal;
+	}			told[] = {
+		{"Permission denied", MV_SFTP_DENIED}, {"write protected", MV_SFTP_DENIED},
+		{"No such file", MV_SFTP_MISSING}, {"File not found", MV_SFTP_MISSING},
+		{"already exists", MV_SFTP_TAKEN}, {"Disk full", MV_SFTP_FULL}, {"quota exceeded", MV_SFTP_FULL}
+	};
+
+	for (int i = 0; i < lengthof(told); i++)
+		if (strstr(error, told[i].words))
+			return told[i].refusal;
+	if (strstr(error, "Operation failed") && (strstr(error, "mkdir") || strstr(error, "rename")))
+		return MV_SFTP_TAKEN;
+	return MV_SFTP_NOT_REFUSED;
+}
+
+MvSftpRefusal
+mv_sftp_refusal(const MvTransfer *transfer)
+{
+	switch (transfer->code)
+	{
+		case CURLE_LOGIN_DENIED:
+			return MV_SFTP_LOGIN;
+		case CURLE_PEER_FAILED_VERIFICATION:
+			return MV_SFTP_HOST_KEY;
+		case CURLE_REMOTE_ACCESS_DENIED:
+			return MV_SFTP_DENIED;
+		case CURLE_REMOTE_FILE_NOT_FOUND:
+			return MV_SFTP_MISSING;
+		case CURLE_REMOTE_FILE_EXISTS:
+			return MV_SFTP_TAKEN;
+		case CURLE_REMOTE_DISK_FULL:
+			return MV_SFTP_FULL;
+		case CURLE_QUOTE_ERROR:
+			return command_refusal(transfer->error);
+		default:
+			return MV_SFTP_NOT_REFUSED;
+	}
+}

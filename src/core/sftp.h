@@ -33,6 +33,21 @@ extern struct curl_slist *mv_sftp_command(struct curl_slist *list, MvSftpVerb ve
  */
 extern void mv_sftp_commands(MvTransfer *transfer, struct curl_slist *list);
 
+/* What a server said no to, as far as it tells */
+typedef enum MvSftpRefusal
+{
+	MV_SFTP_NOT_REFUSED,		/* it obeyed, or broke off, or what it said means nothing */
+	MV_SFTP_LOGIN,
+	MV_SFTP_HOST_KEY,			/* we refused: it has another one than those pinned */
+	MV_SFTP_DENIED,
+	MV_SFTP_MISSING,			/* there is no such file or directory */
+	MV_SFTP_TAKEN,				/* the name is; servers of protocol 3 don't tell it from other reasons */
+	MV_SFTP_FULL
+} MvSftpRefusal;
+
+/* Why an exchange with an SFTP server failed */
+extern MvSftpRefusal mv_sftp_refusal(const MvTransfer *transfer);
+
 /* NULL when a path can be used, else why not. */
 extern const char *mv_sftp_path_problem(const char *path);
 

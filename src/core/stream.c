@@ -108,10 +108,9 @@ begin_source(MvStream *stream)
 	}
 	source->state = SOURCE_OPEN;
 	if (mv_source_in_memory(source))
-	{
 		mv_pipe_source_ended(source, 0);
+	if (source->target == NULL)
 		return;
-	}
 	exchange->target = source->target;
 	exchange->method = "GET";
 	exchange->headers = source->headers;
@@ -129,12 +128,6 @@ begin_sink(MvStream *stream)
 	MvStreamSink *sink = &stream->sink;
 	MvTransfer *exchange = &sink->exchange;
 
-	for (int i = 1; i < stream->source_count; i++)
-	{
-		MvStreamSource *source = &stream->source[i];
-
-		source->expected = mv_source_in_memory(source) ? (int64) source->memory_len : source->size;
-	}
 	for (int i = 0; sink->kind != MV_SINK_SFTP && i < stream->source_count; i++)
 		if (stream->source[i].expected < 0)
 		{
@@ -142,6 +135,7 @@ begin_sink(MvStream *stream)
 			return;
 		}
 	sink->state = SINK_OPEN;
+	sink->begun = true;
 	exchange->target = sink->target;
 	exchange->method = sink->method;
 	exchange->headers = sink->headers;
@@ -192,7 +186,7 @@ judge_speed(MvStream *stream, int64 now)
 		return;
 	}
 	for (int i = 0; i < stream->source_count; i++)
-		moved += stream->source[i].bytes;
+		moved += stream->source[i].bytes + stream->source[i].counted;
 	if (stream->window_start != 0 && now - stream->window_start < period)
 		return;
 	if (stream->window_start != 0 && moved - stream->window_moved < stream->low_speed_bytes * stream->low_speed_seconds)
@@ -266,10 +260,12 @@ go_on(MvStream *stream, int64 now)
 
 	if (source->state == SOURCE_IDLE && (!sink_first || stream->sink_wants_source))
 		begin_source(stream);
+	if (stream->failed == MV_SIDE_NONE && mv_source_is_file(source))
+		mv_pipe_read_file(source);
 	if (stream->failed == MV_SIDE_NONE)
 		mv_pipe_inspect(source);
 	if (stream->failed == MV_SIDE_NONE && !mv_sink_is_local(sink) && sink->state == SINK_IDLE &&
-		(sink_first || (source->state >= SOURCE_FLOWING && source->inspected)))
+		(sink_first || (source->state >= SOURCE_FLOWING && source->inspected)) && mv_stream_lengths_known(stream))
 		begin_sink(stream);
 	if (stream->failed == MV_SIDE_NONE && mv_sink_is_local(sink))
 		mv_pipe_drain(stream);
@@ -359,9 +355,11 @@ problem(const MvStream *stream)
 			return "a source begins where it has nothing";
 		if (mv_source_in_memory(source) && source->memory == NULL && source->memory_len > 0)
 			return "a source has neither a target nor memory";
+		if (source->target && source->fd != 0)
+			return "a source has both a target and a file";
 		if (source->inspect && source->inspect_bytes > stream->ring_size / 2)
 			return "more bytes are to be inspected than half of the ring";
-		if (!mv_source_in_memory(source) && mv_target_sftp(source->target) && mv_sftp_path_problem(source->path))
+		if (source->target && mv_target_sftp(source->target) && mv_sftp_path_problem(source->path))
 			return mv_sftp_path_problem(source->path);
 		if (sink->resume == MV_RESUME_RANGE && (source->sha256 || source->digests))
 			return "there is no digest of a part";

@@ -39,17 +39,22 @@ typedef enum MvStreamSide
 #define MV_DIGEST_SHA256	1
 #define MV_DIGEST_MD5		2
 
-/* Where bytes come from: GET of an HTTP target, a path of an SFTP target, or memory */
+/* Where bytes come from: GET of an HTTP target, a path of an SFTP target, a file of ours, or memory */
 typedef struct MvStreamSource
 {
 	/* the caller's */
-	MvTarget   *target;			/* NULL = memory */
+	MvTarget   *target;			/* NULL = fd, or memory */
+	int			fd;				/* a regular file that is open and stays so; 0 = memory */
 	struct curl_slist *headers; /* of HTTP */
 	const char *path;			/* of SFTP; one that ends with "/" gives the names there, one a line */
 	const char *memory;
 	size_t		memory_len;
 	int64		start;			/* first byte to be read (asked for by Range of HTTP) */
-	int64		size;			/* how many are promised, -1 = what the server announces; both must agree */
+	int64		size;			/* how many are promised, -1 = what the server announces; both must agree. HTTP
+								 * sinks have to be told how long everything is: a source that doesn't announce it
+								 * is read twice, and the second one of a form is asked for a byte ahead. Then this
+								 * is filled in */
+	int64		max;			/* a source that is longer is not taken; 0 = any length */
 	int			digests;		/* to be computed */
 	const unsigned char *sha256;	/* 32 bytes that must come out (includes MV_DIGEST_SHA256), NULL = any */
 	size_t		inspect_bytes;	/* so many first bytes (or all, when there are fewer) are shown to inspect */
@@ -60,6 +65,8 @@ typedef struct MvStreamSource
 	MvTransfer	exchange;		/* status, headers, timings; its body only where the status isn't 2xx */
 	int64		bytes;			/* that came, from start on */
 	bool		complete;		/* all came and agrees with what was promised; only then there are digests */
+	bool		too_long;		/* why it failed: it has more than max bytes */
+	bool		changed;		/* or another SHA-256 than promised */
 	unsigned char sha256_out[32];
 	unsigned char md5_out[16];
 
@@ -71,6 +78,7 @@ typedef struct MvStreamSource
 	int64		from;			/* first byte that is really asked for */
 	int64		discard;		/* bytes that came unwanted before start */
 	int64		expected;		/* length from start on, -1 = unknown */
+	int64		counted;		/* bytes that were read to learn the length */
 	int64		given;			/* to the sink */
 	EVP_MD_CTX *sha256_context;
 	EVP_MD_CTX *md5_context;
@@ -122,6 +130,8 @@ typedef struct MvStreamSink
 	/* what came of it */
 	MvTransfer	exchange;		/* status, headers, body of an HTTP answer */
 	MvTransfer	rename;			/* of SFTP */
+	bool		begun;			/* it was asked for something: before that it can't know of the stream */
+	bool		unfit;			/* why it failed: what was to be continued is longer than the source */
 	int64		resumed_at;		/* bytes that were there already */
 	char	   *memory;			/* malloc'd, not terminated */
 	size_t		memory_len;
@@ -149,6 +159,7 @@ struct MvStream
 
 	/* what came of it */
 	MvStreamSide failed;
+	int			failed_source;	/* the source that was at work, or that failed */
 	char		error[CURL_ERROR_SIZE + 64];	/* empty when nothing failed; printable ASCII */
 
 	/* private */

@@ -12,6 +12,7 @@
 enum
 {
 	SOURCE_IDLE,
+	SOURCE_PROBED,				/* it was asked for to learn its length */
 	SOURCE_OPEN,				/* asked for, nothing of its body came yet */
 	SOURCE_FLOWING,				/* its answer is the right one */
 	SOURCE_COMPLETE				/* all came, and is what was promised */
@@ -20,7 +21,13 @@ enum
 static inline bool
 mv_source_in_memory(const MvStreamSource *source)
 {
-	return source->target == NULL;
+	return source->target == NULL && source->fd == 0;
+}
+
+static inline bool
+mv_source_is_file(const MvStreamSource *source)
+{
+	return source->target == NULL && source->fd != 0;
 }
 
 static inline bool
@@ -47,6 +54,15 @@ extern void mv_pipe_source_ended(MvStreamSource *source, long status);
 /* Shows the first bytes to who wants to see them, once there are enough. */
 extern void mv_pipe_inspect(MvStreamSource *source);
 
+/* What an answer's headers say: the first byte and the length of the whole in Content-Range, its own length; -1 = nothing */
+extern int64 mv_range_start(const MvTransfer *exchange);
+extern int64 mv_range_total(const MvTransfer *exchange);
+extern int64 mv_content_length(const MvTransfer *exchange);
+
+/* Of a file of ours: how many bytes it has from the first wanted on, -1 = it can't be read; and reads what there is room for. */
+extern int64 mv_pipe_file_size(const MvStreamSource *source);
+extern void mv_pipe_read_file(MvStreamSource *source);
+
 /* Moves what is there into a local sink. */
 extern void mv_pipe_drain(MvStream *stream);
 
@@ -54,6 +70,15 @@ extern void mv_pipe_drain(MvStream *stream);
 extern size_t mv_pipe_take(char *bytes, size_t size, size_t count, void *data);
 extern size_t mv_pipe_give(char *to, size_t size, size_t count, void *data);
 extern int	mv_pipe_seek(void *data, curl_off_t offset, int origin);
+
+/* Adds to what is counted; false when it is too much. */
+extern bool mv_pipe_count(MvStreamSource *source, size_t len);
+
+/* Its length is known, and it is to be asked for. */
+extern void mv_pipe_counted(MvStreamSource *source, int64 length);
+
+/* stream_probe.c: true once the lengths of all sources behind the first are known; asks for those that aren't */
+extern bool mv_stream_lengths_known(MvStream *stream);
 
 /* stream_prepare.c: what libcurl is told of either side */
 extern CURLcode mv_stream_prepare_source(MvTransfer *transfer, CURL *easy);

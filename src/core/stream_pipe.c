@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "core/stream_int.h"
@@ -27,6 +28,7 @@ mv_stream_fail(MvStream *stream, MvStreamSide side, const char *format,...)
 	if (stream->failed != MV_SIDE_NONE)
 		return;
 	stream->failed = side;
+	stream->failed_source = stream->at;
 	len = side == MV_SIDE_CALLER ? 0 :
 		snprintf(stream->error, sizeof(stream->error), "%s, after " INT64_FORMAT " bytes: ", names[side], bytes);
 	va_start(args, format);
@@ -146,6 +148,9 @@ mv_pipe_open(MvStreamSource *source)
 {
 	bool		whole = source->from == source->start;
 
+	EVP_MD_CTX_free(source->sha256_context);
+	EVP_MD_CTX_free(source->md5_context);
+	source->sha256_context = source->md5_context = NULL;
 	source->inspected = source->inspect == NULL || !whole;
 	if (whole && (source->sha256 || source->digests & MV_DIGEST_SHA256) &&
 		!begin_digest(&source->sha256_context, EVP_sha256()))
@@ -155,30 +160,72 @@ mv_pipe_open(MvStreamSource *source)
 	return true;
 }
 
-/* Where a "206 Partial Content" begins, -1 = it doesn't say */
-static int64
-range_start(const MvTransfer *exchange)
+/* The value of a header, which goes up to *end; NULL when there is none */
+static const char *
+header_value(const MvTransfer *exchange, const char *name, const char **end)
 {
-	static const char name[] = "content-range:";
 	const char *line = exchange->response_headers;
-	const char *end = line + exchange->response_headers_len;
+	const char *last = line + exchange->response_headers_len;
 
-	for (; line != NULL && line < end; line = memchr(line, '\n', end - line), line = line ? line + 1 : NULL)
-	{
-		const char *value = line + strlen(name);
-		int64		number = 0;
+	for (; line != NULL && line < last; line = memchr(line, '\n', last - line), line = line ? line + 1 : NULL)
+		if (last - line > (ptrdiff_t) strlen(name) && pg_strncasecmp(line, name, strlen(name)) == 0)
+		{
+			*end = memchr(line, '\n', last - line);
+			*end = *end ? *end : last;
+			for (line += strlen(name); line < *end && *line == ' '; line++)
+				;
+			return line;
+		}
+	return NULL;
+}
 
-		if (end - line <= (ptrdiff_t) strlen(name) || pg_strncasecmp(line, name, strlen(name)) != 0)
-			continue;
-		while (value < end && (*value == ' ' || pg_strncasecmp(value, "bytes", 5) == 0))
-			value += *value == ' ' ? 1 : 5;
-		if (value == end || *value < '0' || *value > '9')
-			return -1;
-		for (; value < end && *value >= '0' && *value <= '9' && number < PG_INT64_MAX / 10 - 10; value++)
-			number = number * 10 + (*value - '0');
-		return number;
-	}
-	return -1;
+static int64
+number_at(const char *text, const char *end)
+{
+	int64		number = 0;
+
+	if (text == NULL || text >= end || *text < '0' || *text > '9')
+		return -1;
+	for (; text < end && *text >= '0' && *text <= '9' && number < PG_INT64_MAX / 10 - 10; text++)
+		number = number * 10 + (*text - '0');
+	return number;
+}
+
+int64
+mv_range_start(const MvTransfer *exchange)
+{
+	const char *end = NULL;
+	const char *value = header_value(exchange, "content-range:", &end);
+
+	while (value != NULL && value < end && (*value == ' ' || pg_strncasecmp(value, "bytes", 5) == 0))
+		value += *value == ' ' ? 1 : 5;
+	return number_at(value, end);
+}
+
+int64
+mv_range_total(const MvTransfer *exchange)
+{
+	const char *end = NULL;
+	const char *value = header_value(exchange, "content-range:", &end);
+	const char *slash = value ? memchr(value, '/', end - value) : NULL;
+
+	return slash ? number_at(slash + 1, end) : -1;
+}
+
+int64
+mv_content_length(const MvTransfer *exchange)
+{
+	const char *end = NULL;
+	const char *value = header_value(exchange, "content-length:", &end);
+
+	return number_at(value, end);
+}
+
+static void
+fail_too_long(MvStreamSource *source)
+{
+	source->too_long = true;
+	mv_stream_fail(source->stream, MV_SIDE_SOURCE, "it is longer than the " INT64_FORMAT " bytes that are taken", source->max);
 }
 
 /*
@@ -200,7 +247,7 @@ accept_answer(MvStreamSource *source, long status, int64 announced)
 		source->from = source->start;
 		ahead = 0;
 	}
-	else if (status == 206 && range_start(&source->exchange) != source->from)
+	else if (status == 206 && mv_range_start(&source->exchange) != source->from)
 	{
 		mv_stream_fail(stream, MV_SIDE_SOURCE, "it sent another range than the one from byte " INT64_FORMAT " on", source->from);
 		return;
@@ -214,7 +261,62 @@ accept_answer(MvStreamSource *source, long status, int64 announced)
 		return;
 	}
 	source->expected = source->size >= 0 ? source->size : announced;
-	source->state = SOURCE_FLOWING;
+	if (source->max > 0 && source->expected > source->max)
+	{
+		fail_too_long(source);
+		return;
+	}
+	/* HTTP has to be told the length ahead: this time it is only counted */
+	if (source->expected < 0 && (stream->sink.kind == MV_SINK_BODY || stream->sink.kind == MV_SINK_FORM))
+		source->state = SOURCE_PROBED;
+	else
+		source->state = SOURCE_FLOWING;
+}
+
+bool
+mv_pipe_count(MvStreamSource *source, size_t len)
+{
+	source->counted += len;
+	if (source->max > 0 && source->counted - source->discard > source->max)
+		fail_too_long(source);
+	return source->stream->failed == MV_SIDE_NONE;
+}
+
+void
+mv_pipe_counted(MvStreamSource *source, int64 length)
+{
+	mv_transfer_release(&source->exchange);
+	source->discard = 0;
+	source->size = source->expected = length;
+	source->state = SOURCE_IDLE;
+}
+
+/* Takes bytes that there is room for; false when they aren't those that were promised. */
+static bool
+take(MvStreamSource *source, const char *bytes, size_t len)
+{
+	MvStream   *stream = source->stream;
+	size_t		skip;
+
+	if (source->expected >= 0 && source->bytes + (int64) len > source->expected)
+	{
+		mv_stream_fail(stream, MV_SIDE_SOURCE, "it sends more than the " INT64_FORMAT " bytes promised", source->expected);
+		return false;
+	}
+	if (source->max > 0 && source->bytes + (int64) len > source->max)
+	{
+		fail_too_long(source);
+		return false;
+	}
+	if (!digest(source, bytes, len))
+		return false;
+	source->bytes += len;
+
+	/* what the sink has already; the ring is empty then */
+	skip = Min((int64) len, stream->skip);
+	stream->skip -= skip;
+	ring_put(stream, bytes + skip, len - skip);
+	return true;
 }
 
 size_t
@@ -244,6 +346,8 @@ mv_pipe_take(char *bytes, size_t size, size_t count, void *data)
 	if (stream->failed != MV_SIDE_NONE)
 		return CURL_WRITEFUNC_ERROR;
 
+	if (source->state == SOURCE_PROBED)
+		return mv_pipe_count(source, len) ? whole : CURL_WRITEFUNC_ERROR;
 	skip = Min((int64) len, source->discard);
 	if (len - skip > stream->ring_size - stream->ring_used && stream->skip == 0)
 	{
@@ -251,22 +355,47 @@ mv_pipe_take(char *bytes, size_t size, size_t count, void *data)
 		return CURL_WRITEFUNC_PAUSE;
 	}
 	source->discard -= skip;
-	bytes += skip;
-	len -= skip;
-	if (source->expected >= 0 && source->bytes + (int64) len > source->expected)
-	{
-		mv_stream_fail(stream, MV_SIDE_SOURCE, "it sends more than the " INT64_FORMAT " bytes promised", source->expected);
-		return CURL_WRITEFUNC_ERROR;
-	}
-	if (!digest(source, bytes, len))
-		return CURL_WRITEFUNC_ERROR;
-	source->bytes += len;
+	return take(source, bytes + skip, len - skip) ? whole : CURL_WRITEFUNC_ERROR;
+}
 
-	/* what the sink has already; the ring is empty then */
-	skip = Min((int64) len, stream->skip);
-	stream->skip -= skip;
-	ring_put(stream, bytes + skip, len - skip);
-	return whole;
+int64
+mv_pipe_file_size(const MvStreamSource *source)
+{
+	struct stat about;
+
+	if (fstat(source->fd, &about) != 0 || !S_ISREG(about.st_mode) || about.st_size < source->from)
+		return -1;
+	return about.st_size - source->from;
+}
+
+void
+mv_pipe_read_file(MvStreamSource *source)
+{
+	MvStream   *stream = source->stream;
+	char		piece[64 * 1024];
+
+	if (source->state == SOURCE_OPEN)
+	{
+		int64		size = mv_pipe_file_size(source);
+
+		if (size < 0)
+			mv_stream_fail(stream, MV_SIDE_SOURCE, "it is no file that can be read");
+		else
+			accept_answer(source, 0, size);
+	}
+	while (source->state == SOURCE_FLOWING && stream->failed == MV_SIDE_NONE &&
+		   (stream->ring_size - stream->ring_used >= sizeof(piece) || stream->skip > 0))
+	{
+		size_t		wanted = Min((int64) sizeof(piece), source->expected - source->bytes);
+		ssize_t		n = wanted == 0 ? 0 : pread(source->fd, piece, wanted, source->start + source->bytes);
+
+		if (n < 0 && errno != EINTR)
+			mv_stream_fail(stream, MV_SIDE_SOURCE, "could not read the file: %s", strerror(errno));
+		else if (n > 0)
+			take(source, piece, n);
+		else if (n == 0)
+			mv_pipe_source_ended(source, 0);
+	}
 }
 
 void
@@ -284,15 +413,26 @@ mv_pipe_source_ended(MvStreamSource *source, long status)
 	}
 	if (stream->failed != MV_SIDE_NONE)
 		return;
+	if (source->state == SOURCE_PROBED)
+	{
+		mv_pipe_counted(source, Max(source->counted - source->discard, 0));
+		return;
+	}
 	whole = source->from == source->start;
 	if (source->expected >= 0 && source->bytes != source->expected)
 		mv_stream_fail(stream, MV_SIDE_SOURCE, "it ended, promised were " INT64_FORMAT " bytes", source->expected);
 	else if (stream->skip > 0)
+	{
+		stream->sink.unfit = true;
 		mv_stream_fail(stream, MV_SIDE_SINK, "what is there to be continued is longer than the source");
+	}
 	else if (!end_digest(&source->sha256_context, source->sha256_out) || !end_digest(&source->md5_context, source->md5_out))
 		mv_stream_fail(stream, MV_SIDE_CALLER, "could not compute a digest");
 	else if (source->sha256 && whole && memcmp(source->sha256, source->sha256_out, 32) != 0)
+	{
+		source->changed = true;
 		mv_stream_fail(stream, MV_SIDE_SOURCE, "its SHA-256 is not the one promised");
+	}
 	else
 	{
 		source->expected = source->bytes;
@@ -357,6 +497,7 @@ mv_pipe_seek(void *data, curl_off_t offset, int origin)
 		return CURL_SEEKFUNC_FAIL;
 	if (source->expected >= 0 && offset > source->expected)
 	{
+		stream->sink.unfit = true;
 		mv_stream_fail(stream, MV_SIDE_SINK, "the file there has " INT64_FORMAT " bytes, the source " INT64_FORMAT,
 					   (int64) offset, source->expected);
 		return CURL_SEEKFUNC_FAIL;

@@ -19,7 +19,9 @@
  * for each repetition: <work id>:<step>:<revision>.
  *
  * Files go from where they are to the partner while they come, through one ring
- * of bytes. A source is an http(s) URL, or media:<id> for a file of ours.
+ * of bytes. A source is an http(s) URL, or media:<id> for a file of ours. One
+ * that is missing, empty, too long or changed is the user's to mend, and no
+ * connector hears of it; neither does one of transfers that failed.
  *
  * A new connector is one file with one MvConnector, and its line in
  * connectors.c.
@@ -85,7 +87,10 @@ typedef struct MvPart
 	const char *content_type;
 } MvPart;
 
-/* What is asked of a partner whose base_url is sftp://host:port/path; paths of requests are below that path. */
+/*
+ * What is asked of a partner whose base_url is sftp://host:port/path; paths of
+ * requests are below that path. Directories of a put that are missing are made.
+ */
 typedef enum MvSftpAsk
 {
 	MV_SFTP_NOTHING,			/* it is HTTP */
@@ -125,10 +130,13 @@ typedef struct MvRequest
 
 	/* of SFTP */
 	MvSftpAsk	sftp;
-	const char *temporary;		/* of a put: the file's name until it is whole; what is there of it is resumed */
+	const char *temporary;		/* of a put: the file's name until it is whole. What is there of it is continued,
+								 * so no other file may ever have had it: let it have the digest in it */
 	List	   *commands;		/* of MvSftpLine * */
 
-	int			timeout_ms;		/* 0 = the partner's config decides; streams have no limit but that they move */
+	int			timeout_ms;		/* the partner's config decides unless start() changes it; SFTP servers have always
+								 * that of the config. Streams have no limit but that they move, and so long for
+								 * the answer behind their last byte */
 } MvRequest;
 
 typedef struct MvResponse
@@ -136,7 +144,7 @@ typedef struct MvResponse
 	int			status;			/* of HTTP. SFTP: 200; 403 refused us or has another host key; 404 no such file;
 								 * 409 it is there already; 507 no room */
 	const char *headers;		/* "Name: value\n" lines */
-	const char *body;			/* in the database's encoding; NULL = none */
+	const char *body;			/* in the database's encoding; NULL = none. SFTP: what was read, or why it said no */
 	Jsonb	   *json;			/* the body, when it is JSON */
 	int			retry_after;	/* seconds, -1 = not said */
 	int64		bytes;			/* of the stream's source, and its digests in hexadecimal; NULL = nothing was streamed */
@@ -189,6 +197,9 @@ typedef struct MvConnector
 /* connectors.c */
 extern const MvConnector *mv_connector_find(const char *name);
 
+/* For modules that are preloaded behind this one: a connector of theirs */
+extern PGDLLEXPORT void mv_connector_add(const MvConnector *connector);
+
 /* Of a stranger's text; NULL when it is none */
 extern Jsonb *mv_jsonb_of(const char *text);
 
@@ -203,7 +214,7 @@ extern void mv_learn_int(MvOutcome *outcome, const char *name, int number);
 extern int64 mv_poll_interval(const MvJob *job);
 
 /* Judges an answer that is no success, in the way most partners mean it. */
-extern void mv_outcome_of_status(const MvResponse *response, const char *message, MvOutcome *outcome);
+extern PGDLLEXPORT void mv_outcome_of_status(const MvResponse *response, const char *message, MvOutcome *outcome);
 
 extern MvReport *mv_report(MvOutcome *outcome, const char *platform, const char *status);
 

@@ -13,13 +13,28 @@
 
 static const MvConnector *const connectors[] = {&mv_labelgrid, &mv_soundcloud};
 
+/* Those of other modules */
+static const MvConnector *added[8];
+static int	nadded = 0;
+
 const MvConnector *
 mv_connector_find(const char *name)
 {
 	for (int i = 0; i < lengthof(connectors); i++)
 		if (strcmp(connectors[i]->name, name) == 0)
 			return connectors[i];
+	for (int i = 0; i < nadded; i++)
+		if (strcmp(added[i]->name, name) == 0)
+			return added[i];
 	return NULL;
+}
+
+void
+mv_connector_add(const MvConnector *connector)
+{
+	if (nadded == lengthof(added))
+		elog(ERROR, "there are more than %d connectors of other modules", (int) lengthof(added));
+	added[nadded++] = connector;
 }
 
 /* ---- JSON */

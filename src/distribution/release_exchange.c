@@ -30,12 +30,12 @@
 void
 mv_dist_free_exchange(MvDistExchange *exchange)
 {
-	curl_slist_free_all(exchange->transfer.headers);
-	exchange->transfer.headers = NULL;
+	mv_dist_stream_free(exchange);
 	mv_transfer_release(&exchange->transfer);
+	curl_slist_free_all(exchange->headers);
+	curl_slist_free_all(exchange->commands);
 	if (exchange->target != NULL)
 		mv_target_free(exchange->target);
-	free(exchange->fetched);
 	MemoryContextDelete(exchange->context);
 }
 
@@ -126,6 +126,22 @@ take_account(MvDistExchange *exchange)
 	return false;
 }
 
+/* What is needed of a request before its step is recorded. Raises when it can't be sent at all. */
+static void
+look_at_request(MvDistExchange *exchange)
+{
+	const MvRequest *request = &exchange->request;
+
+	exchange->timeout_ms = request->timeout_ms;
+	if (request->nothing)
+		return;
+	mv_dist_find_files(exchange);
+	if (request->sftp != MV_SFTP_NOTHING)
+		mv_dist_sftp_check(exchange);
+	else
+		exchange->url = full_url(exchange);
+}
+
 /* Plans a step, and records it when there is one. */
 static void
 begin(MvDistExchange *exchange, void *arg)
@@ -151,16 +167,13 @@ begin(MvDistExchange *exchange, void *arg)
 	job->unsure = job->unsure && job->last_step != NULL && strcmp(job->last_step, plan.step) == 0;
 	exchange->request.timeout_ms = exchange->partner->timeout_ms;
 	connector->start(job, plan.step, &exchange->request);
-	if (exchange->request.sftp != MV_SFTP_NOTHING)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("uploads by SFTP are not built in")));
-	exchange->url = full_url(exchange);
-	exchange->timeout_ms = exchange->request.timeout_ms;
+	look_at_request(exchange);
 	strlcpy(exchange->step, plan.step, sizeof(exchange->step));
 
 	values[0] = UUIDPGetDatum(&job->id);
 	values[1] = CStringGetTextDatum(plan.step);
 	values[2] = BoolGetDatum(job->unsure);
-	values[3] = Int32GetDatum((int32) exchange->timeout_ms * (exchange->request.source_url != NULL ? 2 : 1));
+	values[3] = Int32GetDatum((int32) exchange->timeout_ms);
 	mv_worker_execute(&record, "select musicverse._begin_step($1, $2, $3, $4)", 4, types, values, NULL);
 }
 
@@ -307,150 +320,135 @@ mv_dist_claim(MvPartner *partner, int slots, TimestampTz now)
 
 /* ---- sending */
 
-static void
-finished(MvDistExchange *exchange, TimestampTz now)
+/* What came of it is known. */
+void
+mv_dist_finished(MvDistExchange *exchange, TimestampTz now)
 {
-	MvTransfer *transfer = &exchange->transfer;
-	bool		failed = transfer->code != CURLE_OK || transfer->status >= 500;
+	bool		failed = exchange->end != MV_END_ANSWERED || exchange->status >= 500;
 
 	exchange->partner->in_flight--;
 	mv_dist.in_flight--;
+	dlist_push_tail(&mv_dist.done, &exchange->node);
+	mv_dist.ndone++;
+	if (exchange->request.nothing)
+		return;
 	mv_asker_count_request(failed);
 	/* a host of our own, or a presigned URL's, says nothing of the partner */
-	if (!exchange->source_failed && exchange->request.url == NULL)
+	if ((exchange->end == MV_END_ANSWERED || exchange->end == MV_END_PARTNER) && exchange->request.url == NULL)
 		mv_dist_breaker_note(exchange->partner, !failed, now);
 	if (failed)
 		mv_asker_note_error(psprintf("partner %s: %s", exchange->partner->name,
-									transfer->code != CURLE_OK ? transfer->error : psprintf("HTTP %ld", transfer->status)));
-	dlist_push_tail(&mv_dist.done, &exchange->node);
-	mv_dist.ndone++;
+									 exchange->error != NULL ? exchange->error : psprintf("HTTP %d", exchange->status)));
 }
 
 static bool
-add_header(MvTransfer *transfer, const char *line)
+add_header(MvDistExchange *exchange, const char *line)
 {
-	struct curl_slist *longer = curl_slist_append(transfer->headers, line);
+	struct curl_slist *longer = curl_slist_append(exchange->headers, line);
 
 	if (longer == NULL)
 		return false;
-	transfer->headers = longer;
+	exchange->headers = longer;
 	return true;
 }
 
-static char *
-utf8(const char *text)
+char *
+mv_dist_utf8(const char *text)
 {
-	return pg_server_to_any(text, strlen(text), PG_UTF8);
+	return text != NULL ? pg_server_to_any(text, strlen(text), PG_UTF8) : NULL;
 }
 
-/* A body of multipart/form-data; the boundary is one that no part's bytes have. */
-static void
-make_multipart(MvDistExchange *exchange, char **content_type)
+/* Makes the headers of a request; false without memory. */
+bool
+mv_dist_headers(MvDistExchange *exchange, const char *content_type)
 {
-	MvTransfer *transfer = &exchange->transfer;
-	StringInfoData body;
-	ListCell   *cell;
-	char	   *boundary;
-	int			n = 0;
-
-	do
-		boundary = psprintf("musicverse-%s-%d", exchange->job.reference, n++);
-	while (exchange->fetched != NULL && memmem(exchange->fetched, exchange->fetched_len, boundary, strlen(boundary)) != NULL);
-	initStringInfo(&body);
-	foreach(cell, exchange->request.parts)
-	{
-		const MvPart *part = lfirst(cell);
-
-		appendStringInfo(&body, "--%s\r\nContent-Disposition: form-data; name=\"%s\"", boundary, part->name);
-		if (part->file_name != NULL)
-			appendStringInfo(&body, "; filename=\"%s\"", utf8(part->file_name));
-		if (part->content_type != NULL)
-			appendStringInfo(&body, "\r\nContent-Type: %s", part->content_type);
-		appendStringInfoString(&body, "\r\n\r\n");
-		if (part->value != NULL)
-			appendStringInfoString(&body, utf8(part->value));
-		else
-			appendBinaryStringInfo(&body, exchange->fetched, (int) exchange->fetched_len);
-		appendStringInfoString(&body, "\r\n");
-	}
-	appendStringInfo(&body, "--%s--\r\n", boundary);
-	transfer->body = body.data;
-	transfer->body_len = body.len;
-	*content_type = psprintf("multipart/form-data; boundary=%s", boundary);
-}
-
-static bool
-prepare(MvDistExchange *exchange, const char **why)
-{
-	MvTransfer *transfer = &exchange->transfer;
 	const MvRequest *request = &exchange->request;
-	bool		fetch = exchange->stage == MV_STAGE_FETCH;
-	MvTargetOptions options = {0};
-	char	   *content_type = NULL;
 	bool		ok = true;
 	ListCell   *cell;
 
-	memset(transfer, 0, sizeof(*transfer));
-	options.url = fetch ? request->source_url : exchange->url;
+	curl_slist_free_all(exchange->headers);
+	exchange->headers = NULL;
+	if (content_type != NULL)
+		ok &= add_header(exchange, psprintf("Content-Type: %s", content_type));
+	if (request->url == NULL)
+		ok &= add_header(exchange, "Accept: application/json");
+	if (request->idempotent)
+		ok &= add_header(exchange, psprintf("Idempotency-Key: %s:%s:%d", exchange->job.reference, exchange->step, exchange->job.revision));
+	foreach(cell, request->headers)
+		ok &= add_header(exchange, lfirst(cell));
+	return ok;
+}
+
+/* A target of HTTP: what a request is sent to, or a file comes from */
+MvTarget *
+mv_dist_target(MvDistExchange *exchange, const char *url, const char **why)
+{
+	MvTargetOptions options = {0};
+
+	options.url = url;
 	options.timeout_ms = exchange->timeout_ms;
 	options.connect_timeout_ms = Min(mv_connect_timeout_ms, exchange->timeout_ms);
 	options.user_agent = "musicverse/" MV_VERSION;
-	transfer->owner = exchange;
-	exchange->target = mv_target_create(&options, why);
+	return mv_target_create(&options, why);
+}
+
+static bool
+prepare_request(MvDistExchange *exchange, const char **why)
+{
+	MvTransfer *transfer = &exchange->transfer;
+	const MvRequest *request = &exchange->request;
+	const char *content_type = request->content_type != NULL ? request->content_type : "application/json";
+
+	exchange->target = mv_dist_target(exchange, exchange->url, why);
 	if (exchange->target == NULL)
 		return false;
 	transfer->target = exchange->target;
-	if (fetch)
-	{
-		transfer->method = "GET";
-		transfer->max_response_body = (size_t) Min(mv_max_upload_kb, MaxAllocSize / 1024 / 2) * 1024;
-		return true;
-	}
 	transfer->method = request->method != NULL ? request->method : "POST";
 	transfer->max_response_body = (size_t) mv_dist_max_response_kb * 1024;
-	if (request->parts != NIL)
-		make_multipart(exchange, &content_type);
-	else if (exchange->fetched != NULL)
+	if (request->body != NULL)
 	{
-		transfer->body = exchange->fetched;
-		transfer->body_len = exchange->fetched_len;
-		content_type = pstrdup(request->content_type != NULL ? request->content_type : "application/octet-stream");
-	}
-	else if (request->body != NULL)
-	{
-		transfer->body = utf8(request->body);
+		transfer->body = mv_dist_utf8(request->body);
 		transfer->body_len = strlen(transfer->body);
-		content_type = pstrdup(request->content_type != NULL ? request->content_type : "application/json");
 	}
-	if (content_type != NULL)
-		ok &= add_header(transfer, psprintf("Content-Type: %s", content_type));
-	if (request->url == NULL)
-		ok &= add_header(transfer, "Accept: application/json");
-	if (request->idempotent)
-		ok &= add_header(transfer, psprintf("Idempotency-Key: %s:%s:%d", exchange->job.reference, exchange->step, exchange->job.revision));
-	foreach(cell, request->headers)
-		ok &= add_header(transfer, lfirst(cell));
-	if (!ok)
-		*why = "out of memory";
-	return ok;
+	*why = "out of memory";
+	if (!mv_dist_headers(exchange, request->body != NULL ? content_type : NULL))
+		return false;
+	transfer->headers = exchange->headers;
+	return true;
+}
+
+/* False when that is impossible: it has ended then. */
+static bool
+start_request(MvDistExchange *exchange)
+{
+	const char *why = NULL;
+
+	if (!prepare_request(exchange, &why))
+		mv_dist_end_ours(exchange, why);
+	else if (!mv_transfer_start(mv_dist.loop, &exchange->transfer))
+		mv_dist_end_ours(exchange, exchange->transfer.error);
+	else
+		return true;
+	return false;
 }
 
 static void
 send_off(MvDistExchange *exchange, TimestampTz now)
 {
 	MemoryContext old = MemoryContextSwitchTo(exchange->context);
-	MvTransfer *transfer = &exchange->transfer;
-	const char *why = NULL;
+	bool		started = false;
 
-	exchange->source_failed = exchange->stage == MV_STAGE_FETCH;
-	if (!prepare(exchange, &why))
-	{
-		transfer->code = CURLE_FAILED_INIT;
-		strlcpy(transfer->error, why, sizeof(transfer->error));
-		finished(exchange, now);
-	}
-	else if (!mv_transfer_start(mv_dist.loop, transfer))
-		finished(exchange, now);
+	exchange->transfer.owner = exchange;
+	if (exchange->request.nothing)
+		exchange->status = 200;
+	else if (mv_dist_is_stream(exchange))
+		started = mv_dist_stream_start(exchange);
+	else if (exchange->request.sftp == MV_SFTP_COMMANDS)
+		started = mv_dist_sftp_commands(exchange);
+	else
+		started = start_request(exchange);
+	if (!started)
+		mv_dist_finished(exchange, now);
 	MemoryContextSwitchTo(old);
 }
 
@@ -459,12 +457,7 @@ void
 mv_dist_start_begun(TimestampTz now)
 {
 	while (!dlist_is_empty(&mv_dist.begun))
-	{
-		MvDistExchange *exchange = dlist_container(MvDistExchange, node, dlist_pop_head_node(&mv_dist.begun));
-
-		exchange->stage = exchange->request.source_url != NULL ? MV_STAGE_FETCH : MV_STAGE_SEND;
-		send_off(exchange, now);
-	}
+		send_off(dlist_container(MvDistExchange, node, dlist_pop_head_node(&mv_dist.begun)), now);
 }
 
 /* It was not: nothing was recorded, nothing is sent. */
@@ -481,23 +474,6 @@ mv_dist_drop_begun(void)
 	}
 }
 
-/* The source of a stream is here: what it is for is sent. */
-static void
-pass_on(MvDistExchange *exchange, TimestampTz now)
-{
-	MvTransfer *transfer = &exchange->transfer;
-
-	exchange->fetched = transfer->response_body;
-	exchange->fetched_len = transfer->response_body_len;
-	transfer->response_body = NULL;
-	transfer->response_body_len = 0;
-	mv_transfer_release(transfer);
-	mv_target_free(exchange->target);
-	exchange->target = NULL;
-	exchange->stage = MV_STAGE_SEND;
-	send_off(exchange, now);
-}
-
 void
 mv_dist_collect(TimestampTz now)
 {
@@ -506,11 +482,11 @@ mv_dist_collect(TimestampTz now)
 	while ((transfer = mv_loop_next_done(mv_dist.loop)) != NULL)
 	{
 		MvDistExchange *exchange = transfer->owner;
+		MemoryContext old = MemoryContextSwitchTo(exchange->context);
 
-		if (exchange->stage == MV_STAGE_FETCH && transfer->code == CURLE_OK && transfer->status == 200 && !transfer->truncated &&
-			transfer->response_body_len > 0)
-			pass_on(exchange, now);
-		else
-			finished(exchange, now);
+		mv_dist_end_request(exchange);
+		mv_dist_finished(exchange, now);
+		MemoryContextSwitchTo(old);
 	}
+	mv_dist_streams_collect(now);
 }

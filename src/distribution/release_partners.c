@@ -86,6 +86,9 @@ read_partner(HeapTuple row, TupleDesc desc)
 	if (version == partner->version)
 		return;
 	memset(&partner->breaker, 0, sizeof(MvBreaker));	/* perhaps it was mended */
+	if (partner->sftp != NULL)
+		mv_target_free(partner->sftp);
+	partner->sftp = NULL;
 	partner->connector = mv_connector_find(connector);
 	if (partner->connector == NULL && partner->usable)
 		ereport(LOG, (errmsg("partner \"%s\" gets nothing: there is no connector \"%s\"", partner->name, connector)));

@@ -19,67 +19,59 @@
 
 #define BUSY_PAUSE_MS	100
 
-
-/* Has the partner certainly not seen the request? */
-static bool
-is_unreached(const MvDistExchange *exchange)
+/* Text of a stranger in the database's encoding, NULL when it is none */
+static char *
+text_of(const char *bytes, size_t len)
 {
-	if (exchange->source_failed)
-		return true;
-	switch (exchange->transfer.code)
-	{
-		case CURLE_COULDNT_RESOLVE_HOST:
-		case CURLE_COULDNT_CONNECT:
-		case CURLE_SSL_CONNECT_ERROR:
-		case CURLE_PEER_FAILED_VERIFICATION:
-		case CURLE_FAILED_INIT:
-			return true;
-		default:
-			return exchange->transfer.refused;
-	}
+	if (len == 0 || memchr(bytes, 0, len) != NULL || !pg_verify_mbstr(PG_UTF8, bytes, (int) len, true))
+		return NULL;
+	return pg_any_to_server(pnstrdup(bytes, len), (int) len, PG_UTF8);
 }
 
 static void
-judge_source(MvDistExchange *exchange, MvOutcome *outcome)
+read_http(const MvTransfer *transfer, MvResponse *response)
 {
-	const MvTransfer *transfer = &exchange->transfer;
-
-	outcome->kind = MV_AGAIN;
-	if (transfer->code != CURLE_OK)
-		outcome->message = psprintf("the file could not be fetched: %s",
-									transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->code));
-	else if (transfer->truncated)
-	{
-		outcome->kind = MV_USER;
-		outcome->message = psprintf("the file is larger than %d kB", mv_max_upload_kb);
-	}
-	else if (transfer->status == 200)
-	{
-		outcome->kind = MV_USER;
-		outcome->message = "the file is empty";
-	}
-	else
-	{
-		/* gone, or never there: somebody has to see to it */
-		if (transfer->status == 404 || transfer->status == 410)
-			outcome->kind = MV_USER;
-		outcome->message = psprintf("the file could not be fetched: HTTP %ld", transfer->status);
-	}
-}
-
-static void
-read_response(const MvTransfer *transfer, MvResponse *response)
-{
-	response->status = (int) transfer->status;
 	response->retry_after = (int) transfer->retry_after;
 	response->headers = transfer->response_headers != NULL ? pnstrdup(transfer->response_headers, transfer->response_headers_len) : "";
-	if (transfer->response_body_len == 0 || transfer->truncated ||
-		memchr(transfer->response_body, 0, transfer->response_body_len) != NULL ||
-		!pg_verify_mbstr(PG_UTF8, transfer->response_body, (int) transfer->response_body_len, true))
+	if (transfer->truncated)
 		return;
-	response->body = pnstrdup(transfer->response_body, transfer->response_body_len);
-	response->body = pg_any_to_server(unconstify(char *, response->body), (int) transfer->response_body_len, PG_UTF8);
+	response->body = text_of(transfer->response_body, transfer->response_body_len);
 	response->json = mv_jsonb_of(response->body);
+}
+
+static void
+read_sftp(const MvDistExchange *exchange, MvResponse *response)
+{
+	const MvStreamSink *sink = exchange->stream != NULL ? &exchange->stream->sink : NULL;
+
+	if (exchange->status != 200)
+		response->body = exchange->error;
+	else if (exchange->request.sftp == MV_SFTP_LIST)
+		response->body = mv_dist_sftp_names(sink->memory, sink->memory_len);
+	else if (exchange->request.sftp == MV_SFTP_GET)
+		response->body = text_of(sink->memory, sink->memory_len);
+}
+
+static char *
+hex(const unsigned char *bytes, int len)
+{
+	char	   *text = palloc(len * 2 + 1);
+
+	text[hex_encode((const char *) bytes, len, text)] = '\0';
+	return text;
+}
+
+/* What is known of the file that was carried */
+static void
+read_stream(const MvDistExchange *exchange, MvResponse *response)
+{
+	const MvStreamSource *source = mv_dist_main_source(exchange);
+
+	if (source == NULL || !source->complete)
+		return;
+	response->bytes = source->bytes;
+	response->sha256 = hex(source->sha256_out, 32);
+	response->md5 = hex(source->md5_out, 16);
 }
 
 /* Fills the outcome. */
@@ -87,23 +79,22 @@ static void
 judge(MvDistExchange *exchange, void *arg)
 {
 	MvOutcome  *outcome = arg;
-	MvTransfer *transfer = &exchange->transfer;
 	MvResponse	response = {0};
 
-	if (exchange->source_failed)
+	if (exchange->end != MV_END_ANSWERED)
 	{
-		judge_source(exchange, outcome);
+		outcome->kind = exchange->verdict;
+		outcome->message = exchange->error;
 		return;
 	}
-	if (transfer->code != CURLE_OK)
-	{
-		outcome->kind = MV_AGAIN;
-		outcome->message = psprintf("partner %s: %s", exchange->partner->name,
-									transfer->error[0] ? transfer->error : curl_easy_strerror(transfer->code));
-		return;
-	}
+	response.status = exchange->status;
 	response.retry_after = -1;
-	read_response(transfer, &response);
+	response.headers = "";
+	if (exchange->answer != NULL)
+		read_http(exchange->answer, &response);
+	else if (exchange->request.sftp != MV_SFTP_NOTHING)
+		read_sftp(exchange, &response);
+	read_stream(exchange, &response);
 	exchange->errand->judge(exchange, &response, outcome);
 }
 
@@ -186,7 +177,7 @@ mv_dist_verdict(MvOutcomeKind kind)
 int
 mv_dist_retry_after(const MvDistExchange *exchange, const MvOutcome *outcome)
 {
-	int64		seconds = exchange->transfer.retry_after;
+	int64		seconds = exchange->answer != NULL ? exchange->answer->retry_after : -1;
 
 	if (outcome->kind == MV_AGAIN && outcome->until != 0)
 		seconds = Max(seconds, (outcome->until - mv_now()) / USECS_PER_SEC + 1);
@@ -221,7 +212,7 @@ write_release(MvDistExchange *exchange, const MvOutcome *outcome)
 	nulls[9] = isnull ? 'n' : ' ';
 	values[10] = Int32GetDatum(retry_after);
 	nulls[10] = retry_after < 0 ? 'n' : ' ';
-	values[11] = BoolGetDatum(is_unreached(exchange));
+	values[11] = BoolGetDatum(exchange->unreached);
 	mv_worker_execute(&plan, "select musicverse._settle_step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)", 12, types, values, nulls);
 	exchange->busy = strcmp(SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1), "busy") == 0;
 	SPI_freetuptable(SPI_tuptable);

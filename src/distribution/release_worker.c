@@ -3,6 +3,8 @@
  * what became of them, and takes them down. Its loop is core/asker.c.
  *
  * A turn claims what is due at each partner and records the steps begun.
+ * Streams that run when the process leaves end with it: their steps stay begun,
+ * and are unsure.
  *
  * Locks, besides those of asker.h: rows of releases and of their work, which
  * it never waits for.
@@ -38,6 +40,7 @@ plan(TimestampTz now)
 
 	if (!resumed)
 		resume_steps();
+	mv_dist_streams_keep(now);
 	mv_dist_partners_read();
 	mv_dist.dirty = false;
 	while ((partner = mv_dist_partner_next(partner)) != NULL)
@@ -84,6 +87,7 @@ const MvAskerKind mv_dist_kind = {
 	.settle_failed = mv_dist_settle_failed,
 	.drop_first = mv_dist_drop_first,
 	.collect = mv_dist_collect,
+	.look = mv_dist_streams_due,
 	.next_due = mv_dist_next_due,
 	.open_breakers = mv_dist_open_breakers
 };

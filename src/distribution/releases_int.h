@@ -5,6 +5,9 @@
  *   release_worker.c    what the worker does in a turn; its loop is core/asker.c
  *   release_partners.c  the partners in memory, and each one's breaker
  *   release_exchange.c  steps: claimed, recorded, sent
+ *   release_stream.c    those that carry files: their sources and sinks
+ *   release_sftp.c      what is asked of SFTP servers
+ *   release_end.c       what came of it, whose fault it was
  *   release_settle.c    and settled
  *   accounts.c          what is asked of partners for accounts of users
  *   connectors.c        the list of connectors, and what they need of JSON
@@ -24,6 +27,7 @@
 
 #include "core/asker.h"
 #include "core/breaker.h"
+#include "core/stream.h"
 #include "datatype/timestamp.h"
 #include "distribution/connector.h"
 #include "executor/spi.h"
@@ -41,6 +45,7 @@ typedef struct MvPartner
 	char	   *base_url;		/* or NULL */
 	Jsonb	   *config;
 	Jsonb	   *credentials;	/* opened; or NULL */
+	MvTarget   *sftp;			/* its SFTP server, once it was asked for something */
 	int			in_flight;
 	TimestampTz next_due;		/* of its work; PG_INT64_MAX = none */
 	MvBreaker	breaker;
@@ -48,11 +53,25 @@ typedef struct MvPartner
 	dlist_node	node;
 } MvPartner;
 
-typedef enum MvDistStage
+/* How a step ended */
+typedef enum MvDistEnd
 {
-	MV_STAGE_FETCH,				/* the source of a stream */
-	MV_STAGE_SEND				/* the request itself */
-} MvDistStage;
+	MV_END_ANSWERED,			/* the partner said something, which the connector judges */
+	MV_END_PARTNER,				/* nothing came from it, or nothing whole */
+	MV_END_SOURCE,				/* a file couldn't be had, or wasn't the one that was promised */
+	MV_END_OURS					/* it was given up, or could not be begun */
+} MvDistEnd;
+
+/* A file that is carried */
+typedef struct MvDistFile
+{
+	const char *url;
+	bool		is_media;		/* a file of ours */
+	const char *path;			/* of one, NULL = it is gone */
+	const unsigned char *sha256;	/* that it must have, or NULL */
+	MvTarget   *target;
+	int			fd;				/* 0 = none */
+} MvDistFile;
 
 struct MvDistExchange;
 
@@ -65,8 +84,9 @@ typedef struct MvErrand
 
 typedef struct MvDistExchange
 {
-	MvTransfer	transfer;
-	MvTarget   *target;
+	MvTransfer	transfer;		/* a request without a stream, commands */
+	MvTarget   *target;			/* of either; NULL = the partner's SFTP server */
+	MvStream   *stream;			/* or NULL */
 	MemoryContext context;		/* of everything here, and of the job as it was begun */
 	const MvErrand *errand;
 	MvJob		job;			/* of an account: only what is the partner's and the user's */
@@ -74,12 +94,22 @@ typedef struct MvDistExchange
 	MvPartner  *partner;
 	char		step[MV_STEP_LENGTH];
 	MvRequest	request;
-	char	   *url;
-	MvDistStage stage;
-	char	   *fetched;		/* malloc'd bytes of a stream's source */
-	size_t		fetched_len;
-	bool		source_failed;	/* the transfer is that of the source, and failed */
+	char	   *url;			/* of HTTP */
+	MvDistFile	file[MV_STREAM_SOURCES];
+	int			files;
+	bool		file_is_empty;
+	bool		anew;			/* what was there to be continued didn't fit, and is overwritten */
+	struct curl_slist *headers;
+	struct curl_slist *commands;
 	long		timeout_ms;
+
+	/* what came of it */
+	MvDistEnd	end;
+	int			status;			/* that was answered; of SFTP as in MvResponse */
+	const MvTransfer *answer;	/* NULL = there was none, or none of HTTP */
+	const char *error;			/* of all ends but an answer, and of an SFTP server that says no */
+	MvOutcomeKind verdict;		/* of all ends but an answer */
+	bool		unreached;		/* the partner has certainly not seen it */
 	bool		settled;		/* in the transaction that is under way */
 	bool		busy;			/* somebody held the release, or the account */
 	dlist_node	node;
@@ -111,6 +141,34 @@ extern void mv_dist_drop_begun(void);
 extern void mv_dist_collect(TimestampTz now);
 extern void mv_dist_free_exchange(MvDistExchange *exchange);
 extern char *mv_dist_guarded(void (*function) (MvDistExchange *exchange, void *arg), MvDistExchange *exchange, void *arg);
+extern MvTarget *mv_dist_target(MvDistExchange *exchange, const char *url, const char **why);
+extern bool mv_dist_headers(MvDistExchange *exchange, const char *content_type);
+extern char *mv_dist_utf8(const char *text);
+extern void mv_dist_finished(MvDistExchange *exchange, TimestampTz now);
+
+/* release_stream.c */
+extern void mv_dist_find_files(MvDistExchange *exchange);
+extern const MvStreamSource *mv_dist_main_source(const MvDistExchange *exchange);
+extern bool mv_dist_is_stream(const MvDistExchange *exchange);
+extern bool mv_dist_stream_start(MvDistExchange *exchange);
+extern void mv_dist_stream_free(MvDistExchange *exchange);
+extern void mv_dist_streams_collect(TimestampTz now);
+extern bool mv_dist_streams_due(TimestampTz now);
+extern void mv_dist_streams_keep(TimestampTz now);
+
+/* release_sftp.c */
+extern void mv_dist_sftp_check(MvDistExchange *exchange);
+extern MvTarget *mv_dist_sftp_target(MvPartner *partner, const char **why);
+extern const char *mv_dist_sftp_path(const MvDistExchange *exchange, const char *path);
+extern bool mv_dist_sftp_commands(MvDistExchange *exchange);
+extern int	mv_dist_sftp_status(const MvTransfer *transfer);
+extern char *mv_dist_sftp_names(const char *list, size_t len);
+
+/* release_end.c */
+extern void mv_dist_end_request(MvDistExchange *exchange);
+extern void mv_dist_end_stream(MvDistExchange *exchange);
+extern void mv_dist_end_ours(MvDistExchange *exchange, const char *error);
+extern void mv_dist_end_gone(MvDistExchange *exchange, const MvDistFile *file);
 
 /* release_settle.c */
 extern const MvErrand mv_dist_release_errand;

@@ -54,20 +54,27 @@ async function source(request, response, q) {
 		response.end(`no: ${q.status}`);
 		return;
 	}
-	const range = /^bytes=(\d+)-$/.exec(request.headers.range || '');
+	const range = q.norange ? null : /^bytes=(\d+)-(\d*)$/.exec(request.headers.range || '');
 	const headers = {};
-	if (range && !q.norange) {
-		from = Number(range[1]);
-		headers['content-range'] = `bytes ${q.badrange ? from + 1 : from}-${size - 1}/${size}`;
+	let end = size;
+	if (range && Number(range[1]) >= size) {
+		response.writeHead(416, { 'content-range': `bytes */${size}` });
+		response.end();
+		return;
 	}
-	if (!q.chunked) headers['content-length'] = q.announce || size - from;
-	response.writeHead(from > 0 ? 206 : 200, headers);
+	if (range) {
+		from = Number(range[1]);
+		end = range[2] === '' ? size : Math.min(Number(range[2]) + 1, size);
+		headers['content-range'] = `bytes ${q.badrange ? from + 1 : from}-${end - 1}/${size}`;
+	}
+	if (!q.chunked) headers['content-length'] = q.announce || end - from;
+	response.writeHead(range ? 206 : 200, headers);
 	const start = Date.now();
 	let sent = 0;
 	let wake = () => {};
 	for (const event of ['drain', 'close']) response.on(event, () => wake());
-	for (let at = from; at < size && !response.destroyed;) {
-		let bytes = piece(at, size - at);
+	for (let at = from; at < end && !response.destroyed;) {
+		let bytes = piece(at, end - at);
 		for (const limit of ['stop', 'reset', 'stall']) if (q[limit]) bytes = bytes.subarray(0, Math.max(q[limit] - sent, 0));
 		if (q.rate) bytes = bytes.subarray(0, Math.max(1, Math.floor(q.rate / 20)));
 		if (bytes.length === 0) break;

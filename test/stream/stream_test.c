@@ -148,7 +148,10 @@ read_source(Job *job, MvStreamSource *source, JsonbContainer *json)
 {
 	const char *text = string(json, "text");
 	const char *sha256 = string(json, "sha256");
+	const char *file = string(json, "file");
 
+	source->fd = file ? open(file, O_RDONLY | O_CLOEXEC) : 0;
+	source->max = number(json, "max", 0);
 	source->target = target(job, json);
 	source->path = string(json, "path");
 	source->size = number(json, "size", -1);
@@ -351,6 +354,9 @@ clean(Job *jobs, int n, MvLoop *loop)
 		mv_transfer_release(&jobs[i].commands);
 		for (int j = 0; j < jobs[i].target_count; j++)
 			mv_target_free(jobs[i].targets[j]);
+		for (int j = 0; j < MV_STREAM_SOURCES; j++)
+			if (jobs[i].stream.source[j].fd > 0)
+				close(jobs[i].stream.source[j].fd);
 		if (jobs[i].stream.sink.kind == MV_SINK_FD && jobs[i].stream.sink.fd >= 0)
 			close(jobs[i].stream.sink.fd);
 	}

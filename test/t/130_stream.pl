@@ -81,6 +81,43 @@ like(commands([ 'delete', $sftp->file('nowhere') ])->{error}, qr/refused a comma
 is(commands([ '?delete', $sftp->file('nowhere') ], [ 'rmdir', $sftp->file('a/b c') . "/../../new/../none" ])->{code} != 0, 1, 'behind one that may fail the next is tried');
 is(commands([ '?delete', $sftp->file('nowhere') ], [ 'delete', $sftp->file('new/moved') ])->{code}, 0, 'and obeyed');
 
+# ---- sources whose length is not told to those who have to be told it
+
+$job = run(from('size=3000000&chunked=1', digests => 3), body('', method => 'POST'));
+is($job->{failed}, 'none', 'a source that announces no length is streamed') or diag($job->{error});
+is_deeply([ from_json($job->{body})->{bytes}, $job->{sha256} ], [ 3000000, sha(3000000) ], 'all of it');
+is(from_json($job->{body})->{headers}{'content-length'}, 3000000, 'as it was counted first');
+is(scalar(asked('size=3000000&chunked=1')), 2, 'which needs it twice');
+foreach my $second ('size=70000&ranges=1', 'size=70000&norange=1', 'size=70000&norange=1&chunked=1', 'size=0&ranges=1')
+{
+	my ($size) = $second =~ /size=(\d+)/;
+	$job = stream_job($node, source => from('size=500000'), source2 => from("$second&second=1"),
+		sink => { kind => 'form', url => "$http->{base}/sink", parts => [ map { { name => "f$_", source => $_, filename => 'f' } } 0, 1 ] });
+	is($job->{failed}, 'none', "a form with a second file: $second") or diag($job->{error});
+	is_deeply([ map { [ @$_{qw(bytes sha256)} ] } @{ from_json($job->{body} // '{"parts": []}')->{parts} } ], [ [ 500000, sha(500000) ], [ $size, sha($size) ] ], 'both are whole');
+}
+$job = stream_job($node, source => from('size=500000'), source2 => from('size=70000&status=404'),
+	sink => { kind => 'form', url => "$http->{base}/sink?second", parts => [ map { { name => "f$_", source => $_, filename => 'f' } } 0, 1 ] });
+fails($job, 'source', qr/it answered HTTP 404/, 'a second file that is missing');
+is(scalar(asked('/sink?second')), 0, 'is noticed before anything is sent');
+
+# ---- limits, and files of ours
+
+fails(run(from('size=2000001', max => 2000000), body('long')), 'source', qr/longer than the 2000000 bytes that are taken/, 'a source that is too long');
+fails(run(from('size=2000001&chunked=1', max => 2000000), body('long')), 'source', qr/longer than the 2000000 bytes/, 'also when it does not say so');
+is(scalar(asked('/sink?long')), 0, 'before the sink is opened');
+fails(run(from('size=2000001&chunked=1', max => 2000000), $sftp->sink('long')), 'source', qr/longer than the 2000000 bytes/, 'the same for SFTP');
+is(run(from('size=2000000', max => 2000000), body())->{failed}, 'none', 'one that just fits');
+$job = run({ file => $file, digests => 1 }, body(''));
+is($job->{failed}, 'none', 'a file of ours is streamed') or diag($job->{error});
+is_deeply([ from_json($job->{body})->{sha256}, $job->{sha256} ], [ sha(300000), sha(300000) ], 'and is whole');
+is(run({ file => $file, start => 100000, digests => 1 }, memory())->{sha256}, sha(300000, 100000), 'a part of it too');
+is(run({ file => $file }, $sftp->sink('kept.wav', temporary => $sftp->file('.kept.wav')))->{failed}, 'none', 'and it goes to an SFTP server');
+is(sha_of($sftp->file('kept.wav')), sha(300000), 'as it is');
+fails(run({ file => $file, sha256 => sha(1) }, body('changed')), 'source', qr/SHA-256/, 'unless it was changed');
+is(whole('/sink?changed'), 0, 'when nobody gets all of it');
+fails(run({ file => $sftp->{dir} }, body()), 'source', qr/no file that can be read/, 'a directory is no file');
+
 # ---- big ones, and slow ones --------------------------------------------
 
 foreach my $sink ($sftp->sink('big', temporary => $sftp->file('.big')), body())
@@ -131,7 +168,6 @@ fails(run(from('size=2000000', sha256 => sha(2000001)), body('wrong')), 'source'
 fails(run(from('size=2000000&chunked=1&linger=500', size => 2000000, sha256 => sha(2000001)), body('wrong')), 'source', qr/SHA-256 is not the one promised/, 'also when it is long in ending');
 fails(run(from('size=2000000', sha256 => sha(2000001)), $sftp->sink('wrong', temporary => $sftp->file('.wrong'))), 'source', qr/SHA-256/, 'the same for SFTP');
 fails(run(from('size=2000000', begins => 'fLaC'), body('never')), 'source', qr/it doesn't begin as it should/, 'or is no audio');
-fails(run(from('size=2000000&chunked=1'), body('never')), 'source', qr/doesn't tell its length/, 'or is of unknown length');
 fails(run(from('size=2000000&stall=1000000'), body(), low_speed_bytes => 1000, low_speed_seconds => 1), 'source', qr/slower than 1000 bytes a second for 1 s/, 'or falls silent');
 is(scalar asked('/sink?never'), 0, 'a sink is not opened for what was seen to be wrong');
 ok(!-e $sftp->file('wrong'), 'no wrong file got its name');
