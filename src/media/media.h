@@ -112,7 +112,15 @@ typedef struct MvMediaSource
  */
 extern void mv_media_fetch(MvMediaTask *task, const char *url, MvMediaSource *source);
 
+/* Closes what a function above opened, before the task ends: so many may be open at once. */
+extern void mv_media_drop(MvMediaTask *task, int fd);
+
 /* Calls the function in a transaction, with SPI connected; raises when that failed. */
 extern void mv_media_transaction(void (*function) (void *arg), void *arg);
+
+/* ---- for everybody ---- */
+
+/* Opens a file by its name and size in the table media, to be read; -1 when it is not here. Never raises but for memory. */
+extern int	mv_media_open(const char *file_name, int64 bytes);
 
 #endif							/* MV_MEDIA_H */

@@ -92,6 +92,21 @@ mv_media_keep(MvMediaTask *task, int fd)
 	return fd;
 }
 
+void
+mv_media_drop(MvMediaTask *task, int fd)
+{
+	MvMediaFiles *files = task->files;
+
+	for (int i = 0; i < files->nfds; i++)
+	{
+		if (files->fds[i] != fd)
+			continue;
+		close(fd);
+		files->fds[i] = files->fds[--files->nfds];
+		return;
+	}
+}
+
 static int
 create(const char *path)
 {
@@ -297,6 +312,23 @@ existing(FunctionCallInfo fcinfo)
 	if (!is_name(name) || stat(path, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != PG_GETARG_INT64(1))
 		return NULL;
 	return path;
+}
+
+int
+mv_media_open(const char *file_name, int64 bytes)
+{
+	struct stat st;
+	int			fd;
+
+	if (!is_name(file_name))
+		return -1;
+	fd = open(psprintf("%s/%s", database_directory(), file_name), O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd >= 0 && (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode) || st.st_size != bytes))
+	{
+		close(fd);
+		fd = -1;
+	}
+	return fd;
 }
 
 /* _media_file(file_name, bytes) */
