@@ -178,8 +178,8 @@ write_release_message(ErnWriter *w)
 	w_close(w);
 }
 
-static xmlBufferPtr
-start(ErnWriter *w)
+xmlBufferPtr
+w_start(ErnWriter *w)
 {
 	xmlBufferPtr buffer = xmlBufferCreateSize(64 * 1024);
 
@@ -197,8 +197,8 @@ start(ErnWriter *w)
 	return buffer;
 }
 
-static xmlBufferPtr
-finish(ErnWriter *w, xmlBufferPtr buffer)
+xmlBufferPtr
+w_finish(ErnWriter *w, xmlBufferPtr buffer)
 {
 	w->failed |= xmlTextWriterEndDocument(w->xml) < 0;
 	xmlFreeTextWriter(w->xml);
@@ -214,12 +214,12 @@ xmlBufferPtr
 ern_write(const ErnMessage *message)
 {
 	ErnWriter	w = {.message = message};
-	xmlBufferPtr buffer = start(&w);
+	xmlBufferPtr buffer = w_start(&w);
 
 	if (buffer == NULL)
 		return NULL;
 	write_release_message(&w);
-	return finish(&w, buffer);
+	return w_finish(&w, buffer);
 }
 
 static void
@@ -248,7 +248,7 @@ xmlBufferPtr
 ern_write_manifest(const ErnMessage *message, const char *space, const char *root, const ErnManifestEntry *entries, int nentries)
 {
 	ErnWriter	w = {.message = message};
-	xmlBufferPtr buffer = start(&w);
+	xmlBufferPtr buffer = w_start(&w);
 	const char *revision = strrchr(space, '/');
 	char		version[32];
 
@@ -265,5 +265,5 @@ ern_write_manifest(const ErnMessage *message, const char *space, const char *roo
 	for (int i = 0; i < nentries; i++)
 		manifest_entry(&w, &entries[i]);
 	w_close(&w);
-	return finish(&w, buffer);
+	return w_finish(&w, buffer);
 }

@@ -86,6 +86,10 @@ w_reference(ErnWriter *w, const char *name, char letter, int number)
 }
 
 /* ern_write.c */
+/* Begins a document; NULL without memory. */
+extern xmlBufferPtr w_start(ErnWriter *w);
+/* Ends it: the buffer, or NULL when some call failed, which then is freed. */
+extern xmlBufferPtr w_finish(ErnWriter *w, xmlBufferPtr buffer);
 extern void w_duration(ErnWriter *w, const char *name, int seconds);
 extern void w_header(ErnWriter *w);
 extern void w_line(ErnWriter *w, const char *kind, const ErnLine *line);
