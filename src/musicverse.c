@@ -23,6 +23,7 @@
 #include "core/shared.h"
 #include "core/transfer.h"
 #include "distribution/distribution.h"
+#include "distribution/package.h"
 #include "distribution/releases.h"
 #include "generation/generation.h"
 #include "keys/keys.h"
@@ -54,6 +55,7 @@ _PG_init(void)
 	mv_generation_init();
 	mv_media_init();
 	mv_distribution_init();
+	mv_packages_init();
 	mv_releases_init();
 
 	mv_api_init();

@@ -27,6 +27,8 @@ with parameter (name, definition) as (values
         "schema": {"type": "string", "format": "uuid"}, "example": "019cd1f0-7b1a-7c3e-8a44-9b1f5e6d7c80"}'),
     ('key_id', '{"name": "key_id", "in": "path", "required": true,
         "schema": {"type": "string", "format": "uuid"}, "example": "7d1c2b3a-4e5f-4a6b-8c7d-9e0f1a2b3c4d"}'),
+    ('platform', '{"name": "platform", "in": "path", "required": true,
+        "description": "The platform that it is for", "schema": {"type": "string"}, "example": "distrokid"}'),
     ('distribution_id', '{"name": "distribution_id", "in": "path", "required": true,
         "schema": {"type": "string", "format": "uuid"}, "example": "f3b0a5c2-9d0a-4a1c-b8a7-3d0c9e8f1a77"}'),
     ('partner', '{"name": "name", "in": "path", "required": true,
@@ -252,6 +254,16 @@ select 'v1', r.method, '/api/v1' || r.path, r.operation, nullif(r.scope, 'nobody
      'It is taken_down when the platforms say so.',
      'distribution_id', '{"type": "object", "additionalProperties": false, "properties": {
         "platforms": {"type": ["array", "null"], "items": {"type": "string"}, "description": "All of them, unless given"}}}', '{"platforms": ["spotify", "deezer"]}', 'Distribution'),
+    ('POST', '/distributions/{distribution_id}/confirm', 'confirm_distribution', 'distributions:write', 1, 200, 'Distribution', 'Confirm what was delivered by hand',
+     'Where a platform is fed by a package: tells that the release can be heard there, or no longer can after a takedown.',
+     'distribution_id', '{"type": "object", "required": ["platform"], "additionalProperties": false, "properties": {
+        "platform": {"type": "string"},
+        "external_url": {"type": ["string", "null"], "format": "uri", "maxLength": 2048, "description": "Where it can be heard"},
+        "external_id": {"type": ["string", "null"], "maxLength": 255, "description": "What the platform calls it"}}}',
+     '{"platform": "distrokid", "external_url": "https://open.spotify.com/album/4uLU6hMCjMI75M1A2tKUQC"}', 'Distribution'),
+    ('GET', '/distributions/{distribution_id}/packages/{platform}', 'get_package', 'distributions:read', 1, 200, 'Distribution', 'Show a package',
+     'What is to be uploaded by hand at an aggregator without an API, or by Transporter. Its url works for 15 minutes and needs no key; ask again for another one.',
+     'distribution_id platform', null, null, 'Package'),
 
     ('GET', '/partners', 'list_partners', 'distributions:read', 1, 200, 'Distribution', 'List partners with accounts',
      'Those at which users log in themselves, with the account there. All in one page.', '', null, null, 'PartnerPage'),

@@ -115,3 +115,29 @@ begin
 end
 $$;
 comment on function _api_change_distribution(uuid, text, text[], jsonb) is 'Submits, cancels, takes down or changes a release';
+
+create function _api_confirm_distribution(distribution_id uuid, platform text, external_url text, external_id text) returns json
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    perform _api_get_distribution(distribution_id);
+    perform confirm_distribution(distribution_id, platform, external_url, external_id);
+    return _api_get_distribution(distribution_id);
+end
+$$;
+comment on function _api_confirm_distribution(uuid, text, text, text) is 'Takes what became of a release that was delivered by hand';
+
+create function _api_get_package(distribution_id uuid, platform text) returns json
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+begin
+    perform _api_get_distribution(distribution_id);
+    if not exists (select from distribution_targets t where t.distribution_id = distribution_id and t.platform = platform) then
+        perform _api_missing('package for this platform of distribution', distribution_id);
+    end if;
+    return (select json_build_object('distribution_id', distribution_id, 'platform', platform, 'state', p.state, 'revision', p.revision, 'scope', p.scope,
+                   'file_name', p.file_name, 'media_type', p.media_type, 'bytes', p.bytes, 'sha256', p.sha256, 'reason', p.reason,
+                   'url', u.url, 'expires_at', case when u.url is not null then _api_time(_now() + interval '15 minutes') end)
+              from distribution_package(distribution_id, platform) p, lateral (select case when p.state = 'ready' then _package_url(distribution_id, platform) end as url) u);
+end
+$$;
+comment on function _api_get_package(uuid, text) is 'The package of a release for a platform, and where it can be fetched for fifteen minutes';

@@ -351,6 +351,26 @@ select 'v1', s.name, s.schema::json, true from (values
             "severity": {"type": "string", "enum": ["error", "warning"]},
             "message": {"type": "string"}}}}},
     "examples": [{"is_fit": false, "problems": [{"platform": "spotify", "field": "/metadata/label", "severity": "error", "message": "label is missing"}]}]}'),
+('Package', '{
+    "type": "object", "description": "What is to be delivered by hand: a ZIP of audio, cover, metadata and a sheet that leads through the form",
+    "required": ["distribution_id", "platform", "state", "revision", "scope", "file_name", "media_type", "bytes", "sha256", "reason", "url", "expires_at"],
+    "properties": {
+        "distribution_id": {"type": "string", "format": "uuid"},
+        "platform": {"type": "string"},
+        "state": {"type": "string", "enum": ["waiting", "building", "ready", "failed", "expired"],
+            "description": "waiting: it was not asked for yet, or the platform is not fed by hand"},
+        "revision": {"type": "integer", "description": "Of the release"},
+        "scope": {"type": ["string", "null"], "enum": ["full", "metadata", "takedown", null], "description": "metadata: without files, which are there already"},
+        "file_name": {"type": ["string", "null"]}, "media_type": {"type": ["string", "null"]}, "bytes": {"type": ["integer", "null"]},
+        "sha256": {"type": ["string", "null"], "description": "Hexadecimal"},
+        "reason": {"type": ["string", "null"], "description": "What is to be done with it, or why there is none"},
+        "url": {"type": ["string", "null"], "format": "uri", "description": "Where it can be fetched, in pieces too; null where the server is not told its own address"},
+        "expires_at": {"type": ["string", "null"], "format": "date-time", "description": "Of the url"}},
+    "examples": [{"distribution_id": "f3b0a5c2-9d0a-4a1c-b8a7-3d0c9e8f1a77", "platform": "distrokid", "state": "ready", "revision": 1, "scope": "full",
+        "file_name": "Mira - Battle at Dawn.zip", "media_type": "application/zip", "bytes": 52428800,
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "reason": "the bundle is ready to be fetched: upload it at DistroKid", "url": "https://api.example.com/files/packages/AX9s/Mira%20-%20Battle%20at%20Dawn.zip",
+        "expires_at": "2026-03-09T10:36:00.000000Z"}]}'),
 ('DistributionStep', '{
     "type": "object", "description": "What happened to a distribution", "required": ["at", "platform", "status", "reason"],
     "properties": {

@@ -246,6 +246,18 @@ language sql
 return musicverse._api_change_distribution(distribution_id, 'takedown', platforms, null);
 comment on function musicverse_v1.takedown_distribution(uuid, text[]) is 'Takes a distribution down';
 
+create function musicverse_v1.confirm_distribution(distribution_id uuid, platform text, external_url text default null,
+                                                    external_id text default null) returns json
+language sql
+return musicverse._api_confirm_distribution(distribution_id, platform, external_url, external_id);
+comment on function musicverse_v1.confirm_distribution(uuid, text, text, text) is 'Confirms what was delivered by hand';
+
+-- stable, though it has a package that was forgotten packed again: not in a read-only transaction
+create function musicverse_v1.get_package(distribution_id uuid, platform text) returns json
+language sql stable
+return musicverse._api_get_package(distribution_id, platform);
+comment on function musicverse_v1.get_package(uuid, text) is 'Shows a package';
+
 -- Not for PostgREST's /rpc, which hands no headers on: whoever calls it there gives its own
 create function musicverse_v1.provider_callback(name text, headers jsonb, body text) returns int
 language sql

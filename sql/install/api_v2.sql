@@ -269,6 +269,18 @@ language sql
 return musicverse._api_disconnect_partner(name);
 comment on function musicverse_v2.disconnect_partner(text) is 'Forgets the account at a partner';
 
+create function musicverse_v2.confirm_distribution(distribution_id uuid, platform text, external_url text default null,
+                                                    external_id text default null) returns json
+language sql
+return musicverse._api_confirm_distribution(distribution_id, platform, external_url, external_id);
+comment on function musicverse_v2.confirm_distribution(uuid, text, text, text) is 'Confirms what was delivered by hand';
+
+-- stable, though it has a package that was forgotten packed again: not in a read-only transaction
+create function musicverse_v2.get_package(distribution_id uuid, platform text) returns json
+language sql stable
+return musicverse._api_get_package(distribution_id, platform);
+comment on function musicverse_v2.get_package(uuid, text) is 'Shows a package';
+
 create function musicverse_v2.get_openapi() returns json
 language sql stable
 return musicverse._openapi_json('v2');

@@ -348,7 +348,10 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
                    "error": "failed", "failed": "failed", "rejected": "failed", "action_needed": "failed", "removed": "taken_down", "taken_down": "taken_down"},
         "callback": {"release": "$.data.release_id", "outlet": "$.data.outlet", "type": "$.data.type", "status": "$.data.status",
                      "external_id": "$.data.external_id", "external_url": "$.data.url", "reason": "$.data.error", "at": "$.created_at"}
-    }'::jsonb else '{}' end
+    }'::jsonb
+        when 'itmsp' then '{"provider": null, "genres": {}, "artist_ids": {}, "language": "en"}'
+        when 'bundle' then '{"upload_url": null, "note": null, "deliver_ahead": 2592000}'
+        else '{}' end
 $$;
 comment on function _connector_defaults(text) is 'The config of a partner where it says nothing else';
 
@@ -372,6 +375,21 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
       from (select config -> 'states' ->> x as m, x as w from (select lower(replace(word, ' ', '_')) as x) y) z
 $$;
 comment on function _partner_meaning(jsonb, text, text) is 'Which state a partner''s word means, by states of its config; NULL when it tells nothing';
+
+create function _check_package_config(name text, connector text, config jsonb) returns void
+language plpgsql immutable set search_path = pg_catalog, pg_temp as $$
+begin
+    if connector = 'itmsp' and coalesce(config ->> 'provider', '') !~ '^[A-Za-z0-9_]{1,100}$' then
+        raise exception 'provider of partner "%" is %', name, coalesce('"' || left(config ->> 'provider', 100) || '", which is no short name', 'not given')
+            using errcode = '22023', hint = 'Put Apple''s short name of your account into config: {"provider": "MiraRecords"}.';
+    elsif jsonb_typeof(config -> 'artist_ids') <> 'object' then
+        raise exception 'artist_ids of partner "%" must be a JSON object', name using errcode = '22023', hint = 'Write {"Mira": "1234567890"}.';
+    elsif config ->> 'upload_url' !~* '^https://[!-~]+$' then
+        raise exception 'upload_url of partner "%" is no https URL', name using errcode = '22023';
+    end if;
+end
+$$;
+comment on function _check_package_config(text, text, jsonb) is 'Refuses a config of a partner for whom is packed that could not work';
 
 create function _check_partner_config(name text, connector text, config jsonb) returns void
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -402,6 +420,7 @@ begin
             perform _check_url(config ->> item.name, item.name || ' of the partner');
         end if;
     end loop;
+    perform _check_package_config(name, connector, config);
     foreach item.name in array '{outlets,states,callback,genres}'::text[] loop
         if config ? item.name and jsonb_typeof(config -> item.name) <> 'object' then
             raise exception '% of partner "%" must be a JSON object', item.name, name using errcode = '22023';
@@ -521,7 +540,7 @@ begin
         end;
     end if;
     if base_url ~* '^sftp:' then
-        if kind <> 'ddex_sftp' then
+        if kind not in ('ddex_sftp', 'itmsp') then
             raise exception 'connector "%" of partner "%" does not speak SFTP', kind, name
                 using errcode = '22023', hint = 'Give an https URL.';
         end if;

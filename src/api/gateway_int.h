@@ -10,6 +10,7 @@
  *   gateway_client.c     who asks: the address and the scheme, told by proxies or not
  *   gateway_own.c        the gateway's own paths
  *   gateway_static.c     files
+ *   gateway_files.c      media files, at addresses that expire
  *   gateway_log.c        the access log
  *   gateway_shared.c     counters in shared memory
  *   gateway_metrics.c    these and others as Prometheus reads them, health
@@ -271,6 +272,14 @@ extern bool gateway_own(Request *request, enum MHD_Result *result);
 
 extern bool gateway_check_document_root(char **newval, void **extra, GucSource source);
 extern enum MHD_Result gateway_file(Request *request);
+
+/* Does If-None-Match list the tag? */
+extern bool gateway_is_listed(const Request *request, const char *tag);
+
+/* ---- gateway_files.c ---- */
+
+/* Answers for a media file; false when the request is for something else. */
+extern bool gateway_media_file(Request *request, enum MHD_Result *result);
 
 /* ---- gateway_log.c ---- */
 

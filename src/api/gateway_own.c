@@ -106,6 +106,8 @@ gateway_own(Request *request, enum MHD_Result *result)
 		else
 			*result = gateway_problem(request, 403, "Metrics are shown to the addresses in musicverse.metrics_allowed only.");
 	}
+	else if (gateway_media_file(request, result))
+		return true;
 	else if (gateway_document_root != NULL && gateway_document_root[0] != '\0')
 		*result = gateway_file(request);
 	else if (reads && strcmp(path, "/") == 0)

@@ -195,13 +195,15 @@ takes_gzip(const Request *request)
 	return false;
 }
 
-/* Is the tag one of those that If-None-Match lists? */
-static bool
-is_listed(const MvField *list, const char *tag)
+bool
+gateway_is_listed(const Request *request, const char *tag)
 {
+	const MvField *list = gateway_field(request, "if-none-match", NULL);
 	size_t		len = strlen(tag);
-	const char *end = list->value + list->value_len;
+	const char *end = list != NULL ? list->value + list->value_len : NULL;
 
+	if (list == NULL)
+		return false;
 	if (list->value_len == 1 && list->value[0] == '*')
 		return true;
 	for (const char *at = list->value; at + len <= end; at++)
@@ -213,11 +215,10 @@ is_listed(const MvField *list, const char *tag)
 static bool
 is_unchanged(const Request *request, const char *tag, const char *changed)
 {
-	const MvField *none_match = gateway_field(request, "if-none-match", NULL);
 	const MvField *since = gateway_field(request, "if-modified-since", NULL);
 
-	if (none_match != NULL)
-		return is_listed(none_match, tag);
+	if (gateway_field(request, "if-none-match", NULL) != NULL)
+		return gateway_is_listed(request, tag);
 	return since != NULL && since->value_len == strlen(changed) && memcmp(since->value, changed, since->value_len) == 0;
 }
 

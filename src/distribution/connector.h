@@ -219,6 +219,8 @@ extern PGDLLEXPORT void mv_outcome_of_status(const MvResponse *response, const c
 extern MvReport *mv_report(MvOutcome *outcome, const char *platform, const char *status);
 
 /* connectors */
+extern const MvConnector mv_bundle;
+extern const MvConnector mv_itmsp;
 extern const MvConnector mv_labelgrid;
 extern const MvConnector mv_soundcloud;
 

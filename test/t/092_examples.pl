@@ -171,8 +171,8 @@ sub without
 # A release that its partner has
 sub handed_over
 {
-	my (%release) = @_;
-	my $id = sql($node, qq{select musicverse.create_distribution('$user', '{$release{track_ids}[0]}', '{spotify,deezer}', '$release{release_date}', '{"artist": "Mira", "label": "Mira Records", "language": "zxx", "p_line": "2026 Mira Records", "c_line": "2026 Mira Records"}')});
+	my ($platforms, %release) = @_;
+	my $id = sql($node, qq{select musicverse.create_distribution('$user', '{$release{track_ids}[0]}', '{$platforms}', '$release{release_date}', '{"artist": "Mira", "label": "Mira Records", "language": "zxx", "p_line": "2026 Mira Records", "c_line": "2026 Mira Records"}')});
 	sql($node, "update musicverse.distribution_targets set status = '$_' where distribution_id = '$id'") foreach qw(scheduled delivering processing);
 	return $id;
 }
@@ -240,7 +240,10 @@ foreach my $version (qw(v1 v2))
 	run_example($version, 'update_distribution', %sent, metadata => { title => 'Battle at Dusk', release_date => sql($node, q{select current_date + 61}) });
 	run_example($version, $_, %sent) foreach qw(submit_distribution cancel_distribution);
 	ask($version, 'submit_distribution', 409, 'of what was cancelled', 'POST', "/api/$version/distributions/$sent{distribution_id}/submit", \%key);
-	run_example($version, 'takedown_distribution', distribution_id => handed_over(%release));
+	run_example($version, 'takedown_distribution', distribution_id => handed_over('spotify,deezer', %release));
+	sql($node, q{select musicverse.configure_partner('distrokid', null, '{}')});
+	my %by_hand = (distribution_id => handed_over('distrokid', %release));
+	run_example($version, $_, %by_hand) foreach qw(get_package confirm_distribution);
 
 	sql($node, q{select musicverse.configure_partner('soundcloud', 'http://127.0.0.1:9', '{"client_id": "app", "client_secret": "s"}', '{"token_url": "http://127.0.0.1:9/token"}')});
 	is(scalar @{ run_example($version, 'list_partners')->{data} }, 1, "$version list_partners: one at which users log in");
@@ -267,7 +270,7 @@ foreach my $version (qw(v1 v2))
 
 		# and the partner the release
 		sql($node, qq{
-			update musicverse.distribution_work set state = '{"release_id": 1}' where distribution_id = '@{[ handed_over(%release) ]}'});
+			update musicverse.distribution_work set state = '{"release_id": 1}' where distribution_id = '@{[ handed_over('spotify,deezer', %release) ]}'});
 		run_callback($version, 'partner_callback', 'labelgrid');
 		is(sql($node, q{select status from musicverse.distribution_targets where platform = 'spotify' and work_id = (select id from musicverse.distribution_work where state @> '{"release_id": 1}')}), 'live', 'and it was heard');
 	}
