@@ -34,6 +34,10 @@ begin
     insert into musicverse.distribution_work (distribution_id, user_id, partner, last_error) values (made, account, 'labelgrid', owner);
     insert into musicverse.distribution_targets (distribution_id, user_id, work_id, platform, partner, status, reason)
     select made, account, k.id, 'spotify', 'labelgrid', 'delivering', owner from musicverse.distribution_work k where k.distribution_id = made;
+    insert into musicverse.distribution_facts (distribution_id, user_id, track_id, platform, territory, day, source, streams, revenue, currency)
+    values (made, account, account, 'spotify', owner, '2026-10-01', 'labelgrid', 1, 1, 'EUR');
+    with r as (insert into musicverse.dsr_reports (partner, report, state, bytes, sha256) values ('labelgrid', owner, 'imported', 1, 'x') returning id)
+    insert into musicverse.dsr_products (report_id, product, channel, lines, distribution_id, user_id) select r.id, 1, owner, 1, made, account from r;
     insert into musicverse.notifications (user_id, kind, title) values (account, 'test', owner);
     insert into musicverse.partner_accounts (partner, user_id, tokens, external_id) values ('soundcloud', account, '', owner);
     insert into musicverse.partner_authorizations values (sha256(convert_to(owner, 'UTF8')), 'soundcloud', account, owner, '', now());
@@ -127,7 +131,7 @@ select relname as readable from pg_temp.relations where pg_temp.look(oid) <> '42
 -- no column with a secret, for any of the roles
 select a.attrelid::regclass as "secret that can be read", a.attname, r.role from pg_temp.relations c join pg_attribute a on a.attrelid = c.oid
   cross join unnest(array['regress_rls_service', 'regress_rls_user', 'regress_rls_anon']) r(role)
- where a.attnum > 0 and (a.atttypid = 'bytea'::regtype or a.attname ~ 'secret|key$') and a.attname <> all ('{previous_secret_until,public_key,order_key,ordering_key,key,idempotency_key,needs_key}')
+ where a.attnum > 0 and (a.atttypid = 'bytea'::regtype or a.attname ~ 'secret|key$') and a.attname <> all ('{previous_secret_until,public_key,order_key,ordering_key,key,idempotency_key,needs_key,raw}')
    and c.relkind <> 'v' and has_column_privilege(r.role, a.attrelid, a.attnum, 'select, insert, update, references');
 
 reset role;

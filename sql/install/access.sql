@@ -44,14 +44,14 @@ begin
     end loop;
 
     foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts,
-        distributions,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts,partner_authorizations}'::text[] loop
+        distributions,distribution_facts,dsr_products,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts,partner_authorizations}'::text[] loop
         execute format('create policy own_rows on %I for select
             using (_may_see((select _viewer()), user_id))', name);
     end loop;
     foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
-    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,partners,partner_callbacks,isrc_prefixes,gtin_prefixes,media,media_work}'::text[] loop
+    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,partners,partner_callbacks,dsr_reports,dsr_lines,dsr_rejects,release_recordings,isrc_prefixes,gtin_prefixes,media,media_work}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
@@ -78,8 +78,9 @@ create function _exposed(kind text, out readable text[], out writable text[], ou
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
         when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,isrc_prefixes,gtin_prefixes,
-            partner_callbacks,distribution_work,distribution_status,media,media_work,media_status,partner_status,distribution_success_rate,webhook_success_rate,adoption}'::text[]
+            partner_callbacks,distribution_work,distribution_status,media,media_work,media_status,partner_status,dsr_reports,dsr_lines,dsr_products,dsr_rejects,release_recordings,distribution_success_rate,webhook_success_rate,adoption}'::text[]
         when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,_readable_partner_accounts,
+            distribution_facts,counted_facts,distribution_stats,release_stats,track_stats,platform_stats,
             distributions,distribution_targets,distribution_history,notifications}'
         when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}' end,
     case kind
@@ -93,7 +94,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               verify_request_signature,verify_signed_request,
               _gateway_status,metrics,health,
               configure_provider,set_provider_active,remove_provider,_generation_worker,_provider_config,_provider_defaults,
-              configure_partner,set_partner_active,resume_partner,_distribution_worker,_media_worker,
+              import_dsr,import_dsr_file,rematch_dsr,configure_partner,set_partner_active,resume_partner,_distribution_worker,_media_worker,
               configure_isrc_prefix,configure_gtin_prefix,next_isrc,next_upc,_gtin_check_digit,
               ern_message,ern_problems,acknowledgement,batch_complete,ern_folder,ern_batch_id,ern_path,ern_batch_complete_path,
               ern_resource_name,_check_release_id}'::text[]
@@ -104,7 +105,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               create_distribution,check_release,update_release,submit_distribution,cancel_distribution,takedown_distribution,confirm_distribution,
               distribution_package,distribution_package_read,_package_url,mark_notifications_read,
               partner_authorize_url,partner_authorized,partner_disconnect,
-              _caller_key_id,_check_delegation,_absent,_present}'
+              _money,sum_money,_caller_key_id,_check_delegation,_absent,_present}'
         when 'anon' then '{current_user_id,caller_is_service,_viewer,_may_see,_now,usage_percentile,request_signature,pre_request,handle_request,
               openapi,_openapi_*,_api_*,_cursor,_open_cursor,provider_callback,partner_callback,
               isrc_is_valid,normalize_isrc,gtin_is_valid,normalize_gtin,iswc_is_valid,normalize_iswc,isni_is_valid,normalize_isni,grid_is_valid,normalize_grid,dpid_is_valid,normalize_dpid,

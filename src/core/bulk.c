@@ -1,5 +1,5 @@
 /*
- * Bulk insertion, see bulk.h. The leaf of a row is found by the executor's
+ * Bulk insertion, see bulk.h. A plain table is its own leaf. The leaf of a row is found by the executor's
  * own tuple routing, as COPY finds it; rows of the same day go to the leaf of
  * the one before, so that is done once a flush in nearly all cases.
  */
@@ -30,7 +30,7 @@ struct MvBulk
 	EState	   *estate;
 	ModifyTableState *mtstate;
 	ResultRelInfo *root_info;
-	PartitionTupleRouting *routing;
+	PartitionTupleRouting *routing;	/* NULL = the table is none of partitions */
 	TupleTableSlot *root_slot;	/* carries the partition key to the routing */
 
 	ResultRelInfo *leaf;
@@ -41,6 +41,8 @@ struct MvBulk
 	int			used;
 	CommandId	cid;
 };
+
+static void use_leaf(MvBulk *bulk, ResultRelInfo *leaf);
 
 MvBulk *
 mv_bulk_open(Oid root)
@@ -62,10 +64,18 @@ mv_bulk_open(Oid root)
 	bulk->mtstate->resultRelInfo = bulk->root_info;
 	bulk->mtstate->rootResultRelInfo = bulk->root_info;
 
-	bulk->routing = ExecSetupPartitionTupleRouting(bulk->estate, bulk->root);
-	bulk->root_slot = MakeSingleTupleTableSlot(RelationGetDescr(bulk->root), &TTSOpsVirtual);
 	bulk->day = -1;
 	bulk->cid = GetCurrentCommandId(true);
+	if (bulk->root->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		bulk->routing = ExecSetupPartitionTupleRouting(bulk->estate, bulk->root);
+		bulk->root_slot = MakeSingleTupleTableSlot(RelationGetDescr(bulk->root), &TTSOpsVirtual);
+	}
+	else
+	{
+		ExecOpenIndices(bulk->root_info, false);
+		use_leaf(bulk, bulk->root_info);
+	}
 	MemoryContextSwitchTo(old);
 	return bulk;
 }
@@ -104,6 +114,19 @@ leave_leaf(MvBulk *bulk)
 	bulk->leaf = NULL;
 }
 
+/*
+ * Not through COPY's small ring of buffers, which would have the caller write
+ * pages and wait for the disk: who reads them does so in a moment.
+ */
+static void
+use_leaf(MvBulk *bulk, ResultRelInfo *leaf)
+{
+	bulk->leaf = leaf;
+	bulk->bistate = GetBulkInsertState();
+	FreeAccessStrategy(bulk->bistate->strategy);
+	bulk->bistate->strategy = NULL;
+}
+
 /* The partitioning column is named in the key; all our tables have just one. */
 static void
 enter_leaf(MvBulk *bulk, const pg_uuid_t *id)
@@ -116,24 +139,17 @@ enter_leaf(MvBulk *bulk, const pg_uuid_t *id)
 	slot->tts_values[key - 1] = UUIDPGetDatum(id);
 	slot->tts_isnull[key - 1] = false;
 	ExecStoreVirtualTuple(slot);
-	bulk->leaf = ExecFindPartition(bulk->mtstate, bulk->root_info, bulk->routing, slot, bulk->estate);
+	use_leaf(bulk, ExecFindPartition(bulk->mtstate, bulk->root_info, bulk->routing, slot, bulk->estate));
 	if (bulk->leaf->ri_RelationDesc->rd_att->natts != bulk->root->rd_att->natts)
 		elog(ERROR, "table \"%s\" and its root have different columns",
 			 RelationGetRelationName(bulk->leaf->ri_RelationDesc));
-	/*
-	 * Not through COPY's small ring of buffers, which would have the caller
-	 * write pages and wait for the disk: the worker reads them in a moment.
-	 */
-	bulk->bistate = GetBulkInsertState();
-	FreeAccessStrategy(bulk->bistate->strategy);
-	bulk->bistate->strategy = NULL;
 	ResetPerTupleExprContext(bulk->estate);
 }
 
 TupleTableSlot *
 mv_bulk_row(MvBulk *bulk, const pg_uuid_t *partition_id)
 {
-	int64		day = mv_uuid7_time(partition_id) / USECS_PER_DAY;
+	int64		day = partition_id == NULL ? bulk->day : mv_uuid7_time(partition_id) / USECS_PER_DAY;
 	MemoryContext old = MemoryContextSwitchTo(bulk->context);
 	TupleTableSlot *slot;
 
@@ -155,13 +171,24 @@ mv_bulk_row(MvBulk *bulk, const pg_uuid_t *partition_id)
 }
 
 void
+mv_bulk_flush(MvBulk *bulk)
+{
+	write_rows(bulk);
+}
+
+void
 mv_bulk_close(MvBulk *bulk)
 {
 	MemoryContext old = MemoryContextSwitchTo(bulk->context);
 
 	leave_leaf(bulk);
-	ExecDropSingleTupleTableSlot(bulk->root_slot);
-	ExecCleanupTupleRouting(bulk->mtstate, bulk->routing);
+	if (bulk->routing != NULL)
+	{
+		ExecDropSingleTupleTableSlot(bulk->root_slot);
+		ExecCleanupTupleRouting(bulk->mtstate, bulk->routing);
+	}
+	else
+		ExecCloseIndices(bulk->root_info);
 	ExecCloseResultRelations(bulk->estate);
 	FreeExecutorState(bulk->estate);
 	table_close(bulk->root, NoLock);

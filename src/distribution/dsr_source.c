@@ -1,0 +1,205 @@
+/*
+ * Lines of a report, out of memory or of a file; see dsr.h. A file is read
+ * through one buffer, so that neither its size nor a line's matters.
+ */
+#include "postgres.h"
+
+#include <sys/stat.h>
+
+#include <openssl/evp.h>
+
+#include "common/string.h"
+#include "miscadmin.h"
+#include "storage/fd.h"
+
+#include "distribution/dsr.h"
+
+#define CHUNK DSR_MAX_LINE
+
+struct DsrSource
+{
+	FILE	   *file;			/* NULL = all of it is in data */
+	const char *path;
+	char	   *buffer;			/* of 2 * CHUNK */
+	const char *data;			/* what is there and not told yet */
+	size_t		len;
+	int64		bytes;
+	int64		lines;
+};
+
+DsrSource *
+dsr_open_memory(const char *data, size_t len)
+{
+	DsrSource  *source = palloc0(sizeof(DsrSource));
+
+	source->data = data;
+	source->len = len;
+	source->bytes = len;
+	return source;
+}
+
+DsrSource *
+dsr_open_file(const char *path)
+{
+	DsrSource  *source = palloc0(sizeof(DsrSource));
+	struct stat found;
+
+	if (!is_absolute_path(path))
+		ereport(ERROR,
+				errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				errmsg("path \"%s\" is not absolute", path),
+				errhint("The file is the server's: give its whole path."));
+	/* opening anything else could wait forever */
+	if (stat(path, &found) != 0)
+		ereport(ERROR, errcode_for_file_access(), errmsg("could not open file \"%s\": %m", path));
+	if (!S_ISREG(found.st_mode))
+		ereport(ERROR, errcode(ERRCODE_WRONG_OBJECT_TYPE), errmsg("\"%s\" is not a file", path));
+	source->path = pstrdup(path);
+	source->file = AllocateFile(path, PG_BINARY_R);
+	if (source->file == NULL)
+		ereport(ERROR, errcode_for_file_access(), errmsg("could not open file \"%s\": %m", path));
+	source->buffer = palloc(2 * CHUNK);
+	source->data = source->buffer;
+	return source;
+}
+
+/* Reads on; false at the end. There is room: less than CHUNK is left in the buffer. */
+static bool
+read_more(DsrSource *source)
+{
+	size_t		n;
+
+	if (source->file == NULL)
+		return false;
+	memmove(source->buffer, source->data, source->len);
+	source->data = source->buffer;
+	n = fread(source->buffer + source->len, 1, 2 * CHUNK - source->len, source->file);
+	if (ferror(source->file))
+		ereport(ERROR, errcode_for_file_access(), errmsg("could not read file \"%s\": %m", source->path));
+	source->len += n;
+	source->bytes += n;
+	return n > 0;
+}
+
+static inline void
+consume(DsrSource *source, size_t n)
+{
+	source->data += n;
+	source->len -= n;
+}
+
+/* Passes over the rest of a line that is too long. */
+static void
+skip_line(DsrSource *source)
+{
+	do
+	{
+		const char *end = memchr(source->data, '\n', source->len);
+
+		CHECK_FOR_INTERRUPTS();
+		if (end != NULL)
+		{
+			consume(source, end + 1 - source->data);
+			return;
+		}
+		consume(source, source->len);
+	} while (read_more(source));
+}
+
+bool
+dsr_next_line(DsrSource *source, DsrLine *line)
+{
+	const char *end;
+	size_t		skip = 0;
+
+	while ((end = memchr(source->data, '\n', source->len)) == NULL && source->len <= DSR_MAX_LINE)
+		if (!read_more(source))
+			break;
+	if (source->len == 0)
+		return false;
+	line->number = ++source->lines;
+	line->len = end != NULL ? end - source->data : source->len;
+	line->too_long = line->len > DSR_MAX_LINE;
+	line->text = source->data;
+	if (line->too_long)
+	{
+		line->len = DSR_KEPT;
+		line->text = pnstrdup(source->data, DSR_KEPT);
+		if (end == NULL)
+			skip_line(source);
+		else
+			consume(source, end + 1 - source->data);
+		return true;
+	}
+	consume(source, line->len + (end != NULL));
+	/* a byte order mark, as some programs begin a file */
+	if (line->number == 1 && line->len >= 3 && memcmp(line->text, "\xEF\xBB\xBF", 3) == 0)
+		skip = 3;
+	line->text += skip;
+	line->len -= skip;
+	if (line->len > 0 && line->text[line->len - 1] == '\r')
+		line->len--;
+	return true;
+}
+
+int64
+dsr_bytes(const DsrSource *source)
+{
+	return source->bytes;
+}
+
+/* Of the whole: what was told already is read again. */
+char *
+dsr_sha256(DsrSource *source)
+{
+	EVP_MD_CTX *digest = EVP_MD_CTX_new();
+	unsigned char out[EVP_MAX_MD_SIZE];
+	unsigned int n = 0;
+	bool		ok = digest != NULL && EVP_DigestInit_ex(digest, EVP_sha256(), NULL) == 1;
+	char	   *text;
+
+	PG_TRY();
+	{
+		if (source->file == NULL)
+		{
+			const char *begin = source->data + source->len - source->bytes;
+
+			ok = ok && EVP_DigestUpdate(digest, begin, source->bytes) == 1;
+		}
+		else
+		{
+			rewind(source->file);
+			source->bytes = 0;
+			source->len = 0;
+			while (ok && read_more(source))
+			{
+				CHECK_FOR_INTERRUPTS();
+				ok = EVP_DigestUpdate(digest, source->data, source->len) == 1;
+				consume(source, source->len);
+			}
+		}
+		ok = ok && EVP_DigestFinal_ex(digest, out, &n) == 1;
+	}
+	PG_FINALLY();
+	{
+		EVP_MD_CTX_free(digest);
+	}
+	PG_END_TRY();
+	if (!ok)
+		ereport(ERROR, errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not compute a digest"));
+	text = palloc(2 * n + 1);
+	for (unsigned int i = 0; i < n; i++)
+		snprintf(text + 2 * i, 3, "%02x", out[i]);
+	return text;
+}
+
+void
+dsr_close(DsrSource *source)
+{
+	if (source->file != NULL)
+	{
+		FreeFile(source->file);
+		pfree(source->buffer);
+	}
+	pfree(source);
+}
