@@ -104,7 +104,33 @@ select pg_temp.refusal(format('update distribution_targets set status = %L where
 select pg_temp.refusal($$update distribution_history set reason = 'x'$$);
 
 -- a step, its answer, and what partners say
+-- but first of all the audio is looked at: the work waits for the media worker
 select count(*) from _claim_steps('labelgrid', 10);
+select waits_for = array[_media_id('inspect', 'https://a.example.com/1.flac')] as waits, next_attempt_at > _now() + '2 min' as put_off, files from distribution_work where id = :'w';
+select kind, input, attempts from _claim_media_work();
+update media_work set state = 'running' where state = 'pending';
+select count(_settle_media_work(k.id, 'done', null, 'audio/flac', 1000, repeat('a', 64), repeat('b', 32), '{"format": "flac", "codec": "flac", "channels": 2, "sample_rate": 44100, "bit_depth": 16, "frames": 44100, "duration": 1.000, "peaks": [0.5], "clipped": 0}', null))
+  from media_work k where k.state = 'running';
+select waits_for, next_attempt_at <= _now() as due from distribution_work where id = :'w';
+select release #> '{tracks,0,file}' as file, release #> '{tracks,0,duration}' as duration, release #>> '{tracks,0,audio_url}' as url from _claim_steps('labelgrid', 10);
+-- what platforms refuse in audio
+create function pg_temp.audio(more jsonb) returns table (spotify text, becomes_flac boolean) language sql as $$
+    select _audio_problem(a, r), _becomes_flac(a, r)
+      from (select '{"format": "wav", "codec": "pcm", "is_extensible": false, "channels": 2, "sample_rate": 44100, "bit_depth": 16}'::jsonb || more,
+                   (select _rules_of(rules) from platforms where name = 'spotify')) x (a, r)
+$$;
+select m, a.* from (values (1, '{}'), (2, '{"is_extensible": true}'), (3, '{"format": "mp3", "codec": "mpeg", "bit_depth": null}'), (4, '{"format": "aiff"}'), (5, '{"codec": "float", "bit_depth": 32}'),
+    (6, '{"codec": "", "bit_depth": null}'), (7, '{"sample_rate": 22050}'), (8, '{"bit_depth": 8}'), (9, '{"channels": 1}'), (10, '{"format": "m4a", "codec": null}')) v (n, m), pg_temp.audio(m::jsonb) a order by n;
+select _known_audio('https://a.example.com/1.flac') as known, _known_audio('https://a.example.com/none.flac') as unknown;
+update media set facts = facts || '{"format": "mp3", "codec": "mpeg"}';
+select platform, field, message from check_release('{00000000-0000-4000-9000-000000000001}', '{spotify,soundcloud}', null, '{"artists": ["Mira"], "label": "x", "language": "en", "p_line": "2026 M", "c_line": "2026 M", "cover": "draw", "genre": "Ambient"}') where field ~ 'audio$|cover';
+update media set created_at = _now() - interval '2 hours';
+select count(*) from check_release('{00000000-0000-4000-9000-000000000001}', '{spotify}', null, '{"artists": ["Mira"]}') where field ~ 'audio$';
+select field, message from check_release('{00000000-0000-4000-9000-000000000001}', '{spotify}', null, '{"cover": "paint", "tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "audio_url": "media:00000000-0000-4000-9000-000000000001"}]}') where field ~ 'audio_url|cover$';
+update media set facts = facts || '{"format": "flac"}';
+select _complete_release('{00000000-0000-4000-9000-000000000001}', null, '{"cover": "draw"}') ? 'cover_url' as drawn_wins;
+
+-- the step
 select _begin_step(:'w', 'create_release', false, 1000);
 select status from distributions where id = :'d';
 select _settle_step(:'w', 'other', 'deliver', 1, 'next', '{"x": 1}', false, null, null, null, null, false) as not_this_one;
@@ -177,4 +203,5 @@ reset role;
 -- views
 select submitted >= 1 as some, live, success_rate from distribution_success_rate where platform = 'deezer';
 select with_distributions >= 1 as some from adoption;
+
 rollback;

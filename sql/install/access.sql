@@ -94,14 +94,14 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               verify_request_signature,verify_signed_request,
               _gateway_status,metrics,health,
               configure_provider,set_provider_active,remove_provider,_generation_worker,_provider_config,_provider_defaults,
-              import_dsr,import_dsr_file,rematch_dsr,configure_partner,set_partner_active,resume_partner,_distribution_worker,_media_worker,
+              import_dsr,import_dsr_file,rematch_dsr,configure_partner,set_partner_active,resume_partner,_distribution_worker,_media_worker,inspect_audio,request_cover,cover_image,
               configure_isrc_prefix,configure_gtin_prefix,next_isrc,next_upc,_gtin_check_digit,
               ern_message,ern_problems,acknowledgement,batch_complete,ern_folder,ern_batch_id,ern_path,ern_batch_complete_path,
               ern_resource_name,_check_release_id}'::text[]
         when 'authenticated' then
             '{create_webhook,update_webhook,delete_webhook,enable_webhook,disable_webhook,rotate_webhook_secret,test_webhook,
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
-              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,cover_art,
+              create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,cover_art,distribution_cover,
               create_distribution,check_release,update_release,submit_distribution,cancel_distribution,takedown_distribution,confirm_distribution,
               distribution_package,distribution_package_read,_package_url,mark_notifications_read,
               partner_authorize_url,partner_authorized,partner_disconnect,

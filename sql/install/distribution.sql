@@ -114,6 +114,7 @@ begin
     select result, user_id, k.id, w, k.partner
       from unnest(wanted) w join distribution_work k on k.distribution_id = result and k.partner = _partner_for(w)
      order by w;
+    perform _inspect_tracks(release);
     return result;
 end
 $$;
@@ -148,6 +149,10 @@ begin
         end if;
         return;
     end if;
+    -- its owner may have put another file where the refused one was
+    if exists (select from distribution_targets t where t.distribution_id = id and t.status = 'failed') then
+        perform _forget_tracks(d.metadata);
+    end if;
     perform _refuse_release(d.user_id, d.track_ids,
         array(select t.platform from distribution_targets t where t.distribution_id = id and t.status in ('pending', 'failed')),
         case when d.submitted_at is null then d.release_date end, d.metadata);
@@ -166,11 +171,12 @@ begin
         update distribution_work k
            set goal = 'deliver', revision = d.revision, deliver_at = plan.deliver_at, publish_at = plan.publish_at,
                next_attempt_at = plan.deliver_at, failures = 0, last_error = null,
-               delivered_revision = null
+               delivered_revision = null, files = null, waits_for = null
          where k.id = w.id;
         update distribution_targets t set status = 'scheduled', reason = null, last_error = null, next_attempt_at = plan.deliver_at
          where t.work_id = w.id and t.status in ('pending', 'failed');
     end loop;
+    perform _inspect_tracks(d.metadata);
     perform _wake_distribution();
 end
 $$;

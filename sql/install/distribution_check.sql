@@ -40,7 +40,7 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
         "track_required": ["title", "artists", "audio_url", "isrc"],
         "title_rules": true, "genres": null, "max_tracks": 100, "min_cover": 3000,
         "audio": {"formats": ["flac", "wav", "aiff"], "min_sample_rate": 44100, "max_sample_rate": 192000,
-                  "bit_depths": [16, 24], "channels": [2]}
+                  "bit_depths": [16, 24], "channels": [2], "extensible": true}
     }'::jsonb
 $$;
 comment on function _release_rules() is 'What a platform wants where platforms.rules says nothing else';
@@ -157,6 +157,9 @@ begin
         || jsonb_build_object('tracks', list)
         || case when artists is not null then jsonb_build_object('artists', artists) else '{}' end
         || case when release_date is not null then jsonb_build_object('release_date', release_date) else '{}' end;
+    if made -> 'cover' = '"draw"' then
+        made := made - 'cover_url';
+    end if;
     -- of tracks that came from elsewhere nothing is known
     if any_ai then
         made := made || jsonb_build_object('ai', whole_ai
@@ -239,6 +242,54 @@ $$;
 comment on function _partner_for(text) is
     'Who carries releases to a platform: the highest priority of its config, then who carries to the fewest; NULL for nobody';
 
+-- ---- audio, as inspect_audio() describes it, or the owner
+
+create function _inspects_audio() returns boolean
+language sql stable set search_path = pg_catalog, pg_temp as $$ select coalesce(current_setting('musicverse.inspect_audio', true), 'on')::boolean $$;
+comment on function _inspects_audio() is 'Are the files of releases looked at?';
+
+-- What is at a URL changes: what was seen an hour ago refuses nothing any more
+create function _known_audio(url text) returns jsonb
+language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+    select m.facts - 'peaks' from media m
+     where m.id = _media_id('inspect', url) and m.created_at > _now() - interval '1 hour' and _inspects_audio()
+$$;
+comment on function _known_audio(text) is 'What the media worker has seen lately at a URL; NULL for nothing';
+
+create function _audio_problem(audio jsonb, rules jsonb) returns text
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+    select case
+        when jsonb_typeof(audio) is distinct from 'object' or not audio ? 'format' then null
+        when not rules #> '{audio,formats}' ? lower(audio ->> 'format') then
+            format('is %s: use %s', audio ->> 'format', (select string_agg(f, ', ') from jsonb_array_elements_text(rules #> '{audio,formats}') f))
+        when audio ->> 'format' in ('wav', 'aiff') and audio ->> 'codec' <> 'pcm' then
+            format('is a %s whose samples are %s: use integers', upper(audio ->> 'format'), case audio ->> 'codec' when 'float' then 'floating-point numbers' else 'compressed' end)
+        when rules #> '{audio,extensible}' = 'false' and audio -> 'is_extensible' = 'true' then
+            'is a WAV of the extensible kind (format tag 0xFFFE): use one of tag 1, or FLAC'
+        when jsonb_typeof(audio -> 'sample_rate') = 'number'
+            and (audio ->> 'sample_rate')::numeric not between (rules #>> '{audio,min_sample_rate}')::numeric and (rules #>> '{audio,max_sample_rate}')::numeric then
+            format('has %s samples a second, not %s to %s', audio ->> 'sample_rate', rules #>> '{audio,min_sample_rate}', rules #>> '{audio,max_sample_rate}')
+        when jsonb_typeof(audio -> 'bit_depth') = 'number' and not rules #> '{audio,bit_depths}' @> (audio -> 'bit_depth') then
+            format('has %s bits a sample', audio ->> 'bit_depth')
+        when jsonb_typeof(audio -> 'channels') = 'number' and not rules #> '{audio,channels}' @> (audio -> 'channels') then
+            format('has %s channels', audio ->> 'channels') end
+$$;
+comment on function _audio_problem(jsonb, jsonb) is 'What a platform''s rules refuse in audio; NULL for nothing';
+
+-- Samples that FLAC keeps as they are, of a file that isn't FLAC yet
+create function _can_be_flac(audio jsonb) returns boolean
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+    select coalesce(audio ->> 'codec' = 'pcm' and audio ->> 'format' in ('wav', 'rf64', 'aiff') and (audio ->> 'bit_depth')::int <= 24
+                    and (audio ->> 'channels')::int <= 8, false)
+$$;
+comment on function _can_be_flac(jsonb) is 'Can audio be converted to FLAC without a loss?';
+
+create function _becomes_flac(audio jsonb, rules jsonb) returns boolean
+language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
+    select _can_be_flac(audio) and _audio_problem(audio || '{"format": "flac", "codec": "flac", "is_extensible": false}', rules) is null
+$$;
+comment on function _becomes_flac(jsonb, jsonb) is 'Does a platform take audio when it is converted to FLAC?';
+
 -- release is what _complete_release() made
 create function _release_problems(user_id uuid, track_ids uuid[], platforms text[], release_date date, release jsonb)
 returns table (platform text, field text, severity text, message text)
@@ -301,6 +352,9 @@ begin
             return query select null::text, '/metadata/' || at, 'error', format('%s must be a year and an owner, such as "2026 Mira Records", and is "%s"', at, left(release ->> at, 100));
         end if;
     end loop;
+    if jsonb_typeof(release -> 'cover') not in ('object', 'null') and release -> 'cover' <> '"draw"' then
+        return query select null::text, '/metadata/cover', 'error', 'cover is "draw", to have one drawn, or says the size of the one at cover_url, such as {"width": 3000, "height": 3000}';
+    end if;
     if release ? 'cover_url' and (release ->> 'cover_url' !~* '^https?://[!-~]+$' or length(release ->> 'cover_url') > 2048) then
         return query select null::text, '/metadata/cover_url', 'error', 'the address of the cover is no http or https URL';
     end if;
@@ -324,6 +378,9 @@ begin
         elsif (select count(*) from jsonb_array_elements(release -> 'tracks') o where o -> 'isrc' = item.t -> 'isrc') > 1 then
             return query select null::text, at || '/isrc', 'error', format('ISRC "%s" is that of two tracks', item.t ->> 'isrc');
         end if;
+        if length(item.t ->> 'audio_url') > 0 and (item.t ->> 'audio_url' !~* '^https?://[!-~]+$' or length(item.t ->> 'audio_url') > 2048) then
+            return query select null::text, at || '/audio_url', 'error', format('the address of the audio of track %s is no http or https URL', item.n);
+        end if;
         if item.t ? 'language' and not _language_is_valid(item.t ->> 'language') then
             return query select null::text, at || '/language', 'error', format('unknown language "%s"', left(item.t ->> 'language', 50));
         end if;
@@ -342,8 +399,10 @@ begin
         end if;
         for at in select jsonb_array_elements_text(rules -> 'required') loop
             value := release -> at;
+            continue when at = 'cover_url' and release -> 'cover' = '"draw"';
             if value is null or value in ('null', '""', '[]') or value #>> '{}' !~ '\S' then
-                return query select wanted, '/metadata/' || at, 'error', format('%s is missing', at);
+                return query select wanted, '/metadata/' || at, 'error', format('%s is missing', at)
+                    || case at when 'cover_url' then ': give one, or have one drawn by "cover": "draw"' else '' end;
             end if;
         end loop;
         if release ? 'genre' and not exists (
@@ -385,21 +444,10 @@ begin
                     return query select wanted, format('/metadata/tracks/%s/title', item.n - 1), 'error', format('the title "%s" %s', left(t ->> 'title', 100), problem);
                 end if;
             end if;
-            audio := t -> 'audio';
-            if jsonb_typeof(audio) = 'object' then
-                problem := case
-                    when not rules #> '{audio,formats}' ? lower(audio ->> 'format') then
-                        format('is %s: use %s', audio ->> 'format', (select string_agg(f, ', ') from jsonb_array_elements_text(rules #> '{audio,formats}') f))
-                    when jsonb_typeof(audio -> 'sample_rate') = 'number'
-                        and (audio ->> 'sample_rate')::numeric not between (rules #>> '{audio,min_sample_rate}')::numeric and (rules #>> '{audio,max_sample_rate}')::numeric then
-                        format('has %s samples a second, not %s to %s', audio ->> 'sample_rate', rules #>> '{audio,min_sample_rate}', rules #>> '{audio,max_sample_rate}')
-                    when jsonb_typeof(audio -> 'bit_depth') = 'number' and not rules #> '{audio,bit_depths}' @> (audio -> 'bit_depth') then
-                        format('has %s bits a sample', audio ->> 'bit_depth')
-                    when jsonb_typeof(audio -> 'channels') = 'number' and not rules #> '{audio,channels}' @> (audio -> 'channels') then
-                        format('has %s channels', audio ->> 'channels') end;
-                if problem is not null then
-                    return query select wanted, format('/metadata/tracks/%s/audio', item.n - 1), 'error', format('the audio of track %s %s', item.n, problem);
-                end if;
+            audio := coalesce(_known_audio(t ->> 'audio_url'), t -> 'audio');
+            problem := _audio_problem(audio, rules);
+            if problem is not null and not _becomes_flac(audio, rules) then
+                return query select wanted, format('/metadata/tracks/%s/audio', item.n - 1), 'error', format('the audio of track %s %s', item.n, problem);
             end if;
         end loop;
         lead := _release_lead_time(wanted);

@@ -28,7 +28,7 @@ comment on column platforms.rules is 'What differs from _release_rules(), which 
 comment on column platforms.is_shipped is 'Still as the extension ships it; false after any change, and then part of a dump';
 
 insert into platforms (name, title, lead_time, rules, is_shipped) values
-    ('spotify',       'Spotify',       '5 days', '{"audio": {"formats": ["flac", "wav"]}}', true),
+    ('spotify',       'Spotify',       '5 days', '{"audio": {"formats": ["flac", "wav"], "extensible": false}}', true),
     ('apple_music',   'Apple Music',   null,     '{"audio": {"formats": ["flac", "wav"], "max_sample_rate": 192000}}', true),
     ('youtube_music', 'YouTube Music', null,     '{}', true),
     ('amazon_music',  'Amazon Music',  null,     '{}', true),
@@ -228,15 +228,20 @@ create table distribution_work (
     next_attempt_at    timestamptz,
     last_error         text,
     created_at         timestamptz not null default now(),
+    files              jsonb check (jsonb_typeof(files) = 'object'),
+    waits_for          uuid[],
     unique (distribution_id, partner)
 );
 create index distribution_work_due_idx on distribution_work (partner, next_attempt_at) where next_attempt_at is not null;
+create index distribution_work_waits_for_idx on distribution_work using gin (waits_for) where waits_for is not null;
 create index distribution_work_begun_idx on distribution_work (partner) where begun_at is not null;
 create index distribution_work_awaits_idx on distribution_work (partner, user_id) where awaits_account;
 comment on table distribution_work is 'What is to be done for a release at one partner; written by the worker';
 comment on column distribution_work.goal is 'deliver: the partner is to have the revision; takedown: it is to have nothing any more';
 comment on column distribution_work.delivered_revision is 'The revision that it has been handed';
 comment on column distribution_work.state is 'What the connector learned: ids of the partner, what was uploaded';
+comment on column distribution_work.files is 'What is known of the files of a revision, as connectors get it: see _prepare_files()';
+comment on column distribution_work.waits_for is 'The media that have to be there first; NULL when it waits for none';
 comment on column distribution_work.step is 'The step of the connector that is under way, or was last';
 comment on column distribution_work.begun_at is 'A request was recorded then, and its answer not yet';
 comment on column distribution_work.is_unsure is 'An answer of this step was never seen: the partner may have carried it out';

@@ -36,19 +36,28 @@ comment on function _resume_steps() is 'Makes steps and requests for accounts wh
 create function _claim_steps(partner text, slots int)
 returns table (id uuid, distribution_id uuid, user_id uuid, goal text, revision int, delivered_revision int, release jsonb, state jsonb,
                platforms text[], all_live boolean, step text, is_unsure boolean, publish_at timestamptz)
-language sql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
+#variable_conflict use_column
+begin
+    perform _prepare_files(w.k, w.d)
+       from (select k, d from distribution_work k join distributions d on d.id = k.distribution_id
+              where k.partner = _claim_steps.partner and k.next_attempt_at <= (select _now()) and _wants_files(k)
+              order by k.next_attempt_at
+              limit slots for no key update of d, k skip locked) w;
     -- partners want a date: as soon as possible is the day of the submission
+    return query
     select k.id, k.distribution_id, k.user_id, k.goal, k.revision, k.delivered_revision,
-           d.metadata || jsonb_build_object('release_date', coalesce(d.release_date, (d.submitted_at at time zone d.time_zone)::date)), k.state,
+           _release_with_files(d.metadata, k.files) || jsonb_build_object('release_date', coalesce(d.release_date, (d.submitted_at at time zone d.time_zone)::date)), k.state,
            array(select t.platform from distribution_targets t where t.work_id = k.id and t.status not in ('cancelled', 'taken_down') order by 1),
            not exists (select from distribution_targets t where t.work_id = k.id and t.status not in ('live', 'cancelled', 'taken_down')),
            k.step, k.is_unsure or k.begun_at is not null, k.publish_at
       from distribution_work k join distributions d on d.id = k.distribution_id
-     where k.partner = _claim_steps.partner and k.next_attempt_at <= (select _now())
+     where k.partner = _claim_steps.partner and k.next_attempt_at <= (select _now()) and not _wants_files(k)
      order by k.next_attempt_at
-     limit slots for no key update of d, k skip locked
+     limit slots for no key update of d, k skip locked;
+end
 $$;
-comment on function _claim_steps(text, int) is 'Up to so much work at a partner that is due, longest first, locked';
+comment on function _claim_steps(text, int) is 'Up to so much work at a partner that is due and whose files are known, longest first, locked';
 
 create function _begin_step(id uuid, step text, is_unsure boolean, timeout_ms int) returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -140,6 +149,30 @@ language sql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
 $$;
 comment on function _pause_partner(text, text) is 'Asks nothing more of a partner that refuses us';
 
+-- The release was refused: by the partner, or by us before it was asked
+create function _refused(w distribution_work, goal text, revision int, message text) returns distribution_work
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    w.last_error := message;
+    if _refused.goal = 'deliver' and w.delivered_revision < _refused.revision then
+        -- an earlier revision is there, and stays
+        w.revision := w.delivered_revision;
+        insert into distribution_history (distribution_id, user_id, status, reason, detail)
+        values (w.distribution_id, w.user_id, 'update_refused', message, jsonb_build_object('revision', _refused.revision, 'partner', w.partner));
+        insert into notifications (user_id, kind, title, body)
+        select d.user_id, 'distribution.update_refused', format('A change of "%s" was refused', coalesce(d.metadata ->> 'title', 'the release')),
+               jsonb_build_object('distribution_id', d.id, 'partner', w.partner, 'revision', _refused.revision, 'reason', message)
+          from distributions d where d.id = w.distribution_id;
+    else
+        w.next_attempt_at := null;
+        perform _report_target(w.id, null, 'failed', null, null, message, null);
+    end if;
+    return w;
+end
+$$;
+comment on function _refused(distribution_work, text, int, text) is
+    'What follows for work when a revision of its release is refused: its targets fail, or it stays with the revision before';
+
 -- What became of a step: busy when somebody holds the release, and it is to be
 -- settled later; else ok. goal and revision are those it was begun with: when
 -- they have changed since, what was learned counts and the verdict doesn't.
@@ -163,6 +196,12 @@ begin
         return 'ok';
     end if;
     message := _clean_message(message);
+    -- there is another file now than the one that was looked at
+    if verdict = 'user' and message = 'the file has changed since it was inspected' then
+        perform _forget_tracks(d.metadata) from distributions d where d.id = w.distribution_id;
+        update distribution_work k set files = null where k.id = id;
+        verdict := 'again';
+    end if;
     if learned is not null then
         w.state := (select coalesce(jsonb_object_agg(e.key, e.value) filter (where e.value <> 'null'), '{}') from jsonb_each(w.state || learned) e);
     end if;
@@ -193,20 +232,7 @@ begin
                     w.next_attempt_at := null;
                 end if;
             when 'user' then
-                w.last_error := message;
-                if goal = 'deliver' and w.delivered_revision < revision then
-                    -- an earlier revision is there, and stays
-                    w.revision := w.delivered_revision;
-                    insert into distribution_history (distribution_id, user_id, status, reason, detail)
-                    values (w.distribution_id, w.user_id, 'update_refused', message, jsonb_build_object('revision', revision, 'partner', w.partner));
-                    insert into notifications (user_id, kind, title, body)
-                    select d.user_id, 'distribution.update_refused', format('A change of "%s" was refused', coalesce(d.metadata ->> 'title', 'the release')),
-                           jsonb_build_object('distribution_id', d.id, 'partner', w.partner, 'revision', revision, 'reason', message)
-                      from distributions d where d.id = w.distribution_id;
-                else
-                    w.next_attempt_at := null;
-                    perform _report_target(id, null, 'failed', null, null, message, null);
-                end if;
+                w := _refused(w, goal, revision, message);
             when 'ours' then
                 w.last_error := message;
                 w.failures := w.failures + 1;

@@ -114,26 +114,39 @@ declare
     w media_work;
     m media;
 begin
-    insert into media_work as x (id, kind, input, next_attempt_at) values (result, kind, input, _now()) on conflict do nothing;
-    if not found then
+    loop
         select x.* into w from media_work x where x.id = result;
-        select x.* into m from media x where x.id = result;
-        if w.state = 'done' and _media_is_here(m) then
-            perform _touch_media(m);
-            return result;
-        elsif not (w.state = 'done' or w.state = 'failed' and retry) then
-            return result;
+        if found then
+            select x.* into m from media x where x.id = result;
+            if w.state = 'done' and _media_is_here(m) then
+                perform _touch_media(m);
+                return result;
+            elsif not (w.state = 'done' or w.state = 'failed' and retry) then
+                return result;
+            end if;
+            update media_work x
+               set state = 'pending', attempts = 0, next_attempt_at = _now(), last_error = null, finished_at = null, input = input
+             where x.id = result and x.state = w.state;
+        else
+            insert into media_work as x (id, kind, input, next_attempt_at) values (result, kind, input, _now()) on conflict do nothing;
         end if;
-        update media_work x
-           set state = 'pending', attempts = 0, next_attempt_at = _now(), last_error = null, finished_at = null, input = input
-         where x.id = result and x.state = w.state;
-    end if;
+        exit when found;
+    end loop;
     perform _wake_media();
     return result;
 end
 $$;
 comment on function _request_media(text, jsonb, text, boolean) is
     'Has the media worker make something, unless it is there; returns its id, which is the same for the same kind and key';
+
+-- Not what is being made now.
+create function _forget_media(id uuid) returns void
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    delete from media_work k where k.id = _forget_media.id and k.state in ('done', 'failed');
+end
+$$;
+comment on function _forget_media(uuid) is 'Has media made anew when somebody asks for them next; their file is removed, or written over';
 
 -- ---- what the worker does
 
@@ -234,3 +247,12 @@ select w.pid, w.state, w.at_work, q.waiting, q.due, q.oldest_due, q.failed, f.fi
           from media_work k) q,
        (select count(*) as files, coalesce(sum(m.bytes), 0)::bigint as bytes from media m where m.file_name is not null) f;
 comment on view media_status is 'The media worker, what there is to do, and how much room its files take';
+
+-- ---- audio
+
+create function inspect_audio(audio bytea, out format text, out codec text, out is_extensible boolean, out channels int, out sample_rate int,
+                              out bit_depth int, out frames bigint, out duration float8, out peaks float8[], out clipped bigint,
+                              out silence_start float8, out silence_end float8) returns record
+language c immutable strict parallel safe cost 100000 as 'MODULE_PATHNAME', 'musicverse_inspect_audio';
+comment on function inspect_audio(bytea) is
+    'What audio a file is and what its samples are like; fails with what is wrong with one that can''t be read. Of m4a only the format is known';

@@ -57,3 +57,17 @@ mv_media_type(const char *name)
 			return types[i][1];
 	return "application/octet-stream";
 }
+
+char *
+mv_track_file_name(const MvJob *job, int n)
+{
+	char	   *url = mv_json_text(job->release, psprintf("tracks.%d.audio_url", n));
+	char	   *format = mv_json_text(job->release, psprintf("tracks.%d.file.format", n));
+	char	   *name = mv_file_name(url != NULL ? url : "", psprintf("track-%d.wav", n + 1));
+
+	if (format == NULL)
+		return name;
+	if (strcmp(format, "rf64") == 0)
+		format = "wav";
+	return psprintf("%.*s.%s", (int) (strrchr(name, '.') - name), name, format);
+}

@@ -21,6 +21,9 @@ extern bool mv_same_text(const char *a, const char *b);
 /* The last part of a URL's path when it is a plain name with a suffix, or what stands for it */
 extern char *mv_file_name(const char *url, const char *otherwise);
 
+/* What a track's file is called at a partner: as in its URL where that is plain, with the suffix of what it really is */
+extern char *mv_track_file_name(const MvJob *job, int n);
+
 /* The media type of a file by the suffix of its name */
 extern const char *mv_media_type(const char *name);
 

@@ -220,6 +220,28 @@ extern void mv_cover_ensure_contrast(MvCover *cover, MvColor colors[2]);
 extern void mv_cover_png(const MvCover *cover, StringInfo out);
 extern void mv_cover_jpeg(const MvCover *cover, StringInfo out);
 
+/* ---- from what is asked for to a file: cover_make.c ---- */
+
+#define MV_COVER_MOST_PEAKS 1000000
+
+typedef struct MvCoverRequest
+{
+	const char *title;			/* in the database's encoding, or NULL; so are the next ones */
+	const char *artist;
+	const char *style;
+	const char *seed;
+	int			size;
+	const double *peaks;		/* must stay where they are until the cover is drawn */
+	int			peak_count;
+} MvCoverRequest;
+
+/* Raises 22023 for what can't be drawn. May need a transaction, for the conversion of encodings. */
+extern void mv_cover_prepare(const MvCoverRequest *request, MvCover *cover);
+extern bool mv_cover_is_jpeg(const char *format);	/* else it is "png", or it raises */
+
+/* Draws it and writes the file, behind so many bytes of room. Releases the cover. */
+extern void mv_cover_make(MvCover *cover, bool jpeg, int room, StringInfo out);
+
 /* ---- cover.c ---- */
 
 /* Draws all of it into pixels; the caller releases it, also after an error */

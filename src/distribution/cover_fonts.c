@@ -41,6 +41,7 @@ mv_covers_init(void)
 							   "/usr/share/fonts",
 							   PGC_SUSET, 0,
 							   NULL, NULL, NULL);
+	mv_media_add(&mv_cover_kind);
 }
 
 void

@@ -4,7 +4,11 @@
 #ifndef MV_COVERS_H
 #define MV_COVERS_H
 
-/* Defines the setting. Called from _PG_init. */
+#include "media/media.h"
+
+/* Defines the setting, and adds the kind of work. Called from _PG_init. */
 extern void mv_covers_init(void);
+
+extern const MvMediaKind mv_cover_kind;
 
 #endif							/* MV_COVERS_H */

@@ -40,6 +40,7 @@ start_photo(const MvJob *job, const char *release_id, MvRequest *request)
 	request->path = psprintf("/releases/%s/photo", release_id);
 	request->source_url = mv_json_text(job->release, "cover_url");
 	part->name = "file";
+	request->source_sha256 = mv_json_text(job->release, "cover.sha256");
 	part->file_name = mv_file_name(request->source_url, "cover.jpg");
 	part->content_type = mv_media_type(part->file_name);
 	request->parts = list_make1(part);
@@ -51,7 +52,8 @@ start_upload(const MvJob *job, int n, MvRequest *request)
 	request->method = "PUT";
 	request->url = mv_labelgrid_known(job, n, "url");
 	request->source_url = mv_labelgrid_source(job, n);
-	request->content_type = mv_media_type(mv_file_name(request->source_url, "audio.wav"));
+	request->source_sha256 = mv_json_text(job->release, psprintf("tracks.%d.file.sha256", n));
+	request->content_type = mv_media_type(mv_track_file_name(job, n));
 }
 
 void
@@ -105,7 +107,7 @@ mv_labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 	else if (mv_is_step(step, "upload_url"))
 	{
 		request->path = psprintf("/tracks/%s/files/stereo/upload-url", track_id);
-		request->body = psprintf("{\"filename\": \"%s\"}", mv_file_name(mv_labelgrid_source(job, n), "audio.wav"));
+		request->body = psprintf("{\"filename\": \"%s\"}", mv_track_file_name(job, n));
 	}
 	else if (mv_is_step(step, "commit"))
 	{

@@ -53,11 +53,11 @@ mv_dist_end_ours(MvDistExchange *exchange, const char *error)
 	exchange->unreached = exchange->stream == NULL || !exchange->stream->sink.begun;
 }
 
-/* A file of ours isn't there. */
+/* A file of ours isn't there: at the next claim it is made again. */
 void
 mv_dist_end_gone(MvDistExchange *exchange, const MvDistFile *file)
 {
-	failed(exchange, MV_END_SOURCE, MV_USER, psprintf("the file %s is gone", file->url));
+	failed(exchange, MV_END_SOURCE, MV_AGAIN, psprintf("the file %s is gone", file->url));
 	exchange->unreached = true;
 }
 

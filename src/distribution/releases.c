@@ -18,6 +18,7 @@ int			mv_dist_concurrency = 64;
 int			mv_dist_max_response_kb = 1024;
 int			mv_dist_poll_interval_s = 5 * 60;
 
+static bool inspect_audio = true;
 static int	release_lead_time = 7 * SECS_PER_DAY;
 
 void
@@ -35,6 +36,9 @@ mv_releases_init(void)
 							NULL, &mv_dist_concurrency, 64, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.max_partner_response", "Longest answer or callback of a partner that is read.",
 							NULL, &mv_dist_max_response_kb, 1024, 1, 65536, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
+	DefineCustomBoolVariable("musicverse.inspect_audio", "Looks at the audio of releases before partners get it.",
+							 "What is at its URL is fetched for that, once.",
+							 &inspect_audio, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	mv_launcher_add(&kind);
 }
 

@@ -141,13 +141,20 @@ static void
 refuse(const MvStream *stream)
 {
 	const MvTransfer *exchange = &stream->source[0].exchange;
-	bool		final = stream->failed == MV_SIDE_SOURCE &&
-		(exchange->refused || (exchange->status >= 300 && exchange->status < 400) || exchange->status == 404 || exchange->status == 410 ||
-		 stream->sink.offered + (int64) stream->ring_used > (int64) stream->sink.cap);
+	long		status = exchange->status;
+	const char *error = strstr(stream->error, "bytes: ");
 
+	if (stream->failed == MV_SIDE_SOURCE && exchange->code == CURLE_OK && status != 0 && (status < 200 || status > 299))
+		ereport(ERROR,
+				(errcode(status == 404 || status == 410 || (status >= 300 && status < 400) ? ERRCODE_DATA_EXCEPTION : ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the file could not be fetched: HTTP %ld%s", status, status / 100 == 3 ? ", and redirects are not followed" : "")));
+	if (stream->source[0].too_long)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("the file is larger than musicverse.max_upload, %d kB", mv_max_upload_kb)));
 	ereport(ERROR,
-			(errcode(final ? ERRCODE_DATA_EXCEPTION : ERRCODE_CONNECTION_FAILURE),
-			 errmsg("the file could not be fetched: %s", stream->error)));
+			(errcode(exchange->refused ? ERRCODE_DATA_EXCEPTION : ERRCODE_CONNECTION_FAILURE),
+			 errmsg("the file could not be fetched: %s", error != NULL ? error + strlen("bytes: ") : stream->error)));
 }
 
 /* The value of a header, up to its parameters */
@@ -219,6 +226,7 @@ fetch_url(MvMediaTask *task, const char *url, MvMediaSource *source)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("the file could not be fetched: %s", why)));
 	stream->source[0].target = target;
 	stream->source[0].size = -1;
+	stream->source[0].max = mv_max_upload_kb * INT64CONST(1024);
 	stream->source[0].digests = MV_DIGEST_SHA256 | MV_DIGEST_MD5;
 	stream->sink.kind = MV_SINK_FD;
 	stream->sink.fd = source->fd;

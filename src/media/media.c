@@ -12,6 +12,7 @@
 #include "core/utility.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "media/inspect.h"
 #include "media/media_int.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -84,6 +85,8 @@ mv_media_init(void)
 							&mv_media_max_size_mb, 20 * 1024, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
 	mv_shared_add(&part);
 	mv_launcher_add(&worker);
+	mv_media_add(&mv_inspect_kind);
+	mv_media_add(&mv_flac_kind);
 }
 
 /* ---- kinds ---- */

@@ -115,7 +115,7 @@ extern void mv_media_fetch(MvMediaTask *task, const char *url, MvMediaSource *so
 /* Closes what a function above opened, before the task ends: so many may be open at once. */
 extern void mv_media_drop(MvMediaTask *task, int fd);
 
-/* Calls the function in a transaction, with SPI connected; raises when that failed. */
+/* Calls the function in a transaction, with SPI connected, in the caller's memory; raises when that failed. */
 extern void mv_media_transaction(void (*function) (void *arg), void *arg);
 
 /* ---- for everybody ---- */

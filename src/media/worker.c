@@ -37,6 +37,7 @@
 #define IDLE_WAIT_MS	30000
 #define ERROR_PAUSE_MS	1000
 #define MAINTENANCE_S	3600
+#define SETTLE_ATTEMPTS	3
 
 PGDLLEXPORT void mv_media_worker_main(Datum arg);
 
@@ -76,11 +77,26 @@ mv_media_check(void)
 
 static void (*task_function) (void *arg);
 static void *task_function_arg;
+static MemoryContext task_function_context;
+static ErrorData *task_function_error;
 
 static void
 call_task_function(void)
 {
-	task_function(task_function_arg);
+	MemoryContext old = MemoryContextSwitchTo(task_function_context);
+
+	PG_TRY();
+	{
+		task_function(task_function_arg);
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(task_function_context);
+		task_function_error = CopyErrorData();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
 }
 
 void
@@ -88,8 +104,13 @@ mv_media_transaction(void (*function) (void *arg), void *arg)
 {
 	task_function = function;
 	task_function_arg = arg;
-	if (!in_transaction(call_task_function, "working on media"))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("a transaction of the media worker failed")));
+	task_function_context = CurrentMemoryContext;
+	task_function_error = NULL;
+	if (mv_worker_transaction(&mv_media.base, call_task_function, "working on media"))
+		return;
+	if (task_function_error != NULL)
+		ReThrowError(task_function_error);
+	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("a transaction of the media worker failed")));
 }
 
 /* ---- the files ---- */
@@ -283,23 +304,23 @@ work(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* Written down whatever happens: a failing statement is repeated, until the worker has to leave. */
+/* Tried some times: a lock may be held. What can't be written is a fault of ours, and made again. */
 static void
 write_down(void)
 {
-	bool		failed = false;
+	bool		written = false;
 
-	while (!in_transaction(settle, "writing down a result of media"))
+	for (int i = 0; i < SETTLE_ATTEMPTS && !written; i++)
+		written = in_transaction(settle, "writing down a result of media");
+	if (!written)
 	{
-		/* what can't be written at all is a fault of ours, and told so */
-		if (failed || strcmp(outcome.verdict, "done") != 0)
-			break;
 		memset(&outcome, 0, sizeof(outcome));
 		outcome.verdict = "again";
 		outcome.message = "the result could not be written down: see the server's log";
-		failed = true;
+		/* else it stays as running, and is looked after as what a worker left */
+		started = in_transaction(settle, "writing down a failure of media");
 	}
-	if (strcmp(outcome.verdict, "done") == 0 && outcome.file_name != NULL && mv_media_max_size_mb > 0)
+	if (outcome.file_name != NULL && mv_media_max_size_mb > 0)
 		remove_expired();
 	mv_media_note_state(false, NULL);
 }

@@ -303,6 +303,7 @@ my %other = (
 	generation_concurrency        => 7,
 	generation_timeout            => '7min',
 	idempotency_retention         => '7h',
+	inspect_audio                 => 'off',
 	master_key_file               => 'other.key',
 	max_event_size                => '70kB',
 	max_request_body              => '7kB',

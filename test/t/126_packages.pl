@@ -9,7 +9,9 @@ use MusicVerse::LabelGrid qw(wait_release submit targets_of);
 use MusicVerse::Stream;
 use MusicVerse::Test;
 
+# its files begin as what they are called, and go on as nothing: none is looked at before it is packed
 my $node = new_cluster('packages',
+	'musicverse.inspect_audio'              => 'off',
 	'musicverse.gateway_workers'            => 1,
 	'musicverse.gateway_listen'             => '127.0.0.1:0',
 	'musicverse.public_url'                 => 'https://music.example.com',

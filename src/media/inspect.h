@@ -1,0 +1,22 @@
+/*
+ * Facts of audio, for work on media.
+ */
+#ifndef MV_INSPECT_H
+#define MV_INSPECT_H
+
+#include "media/audio.h"
+#include "media/media.h"
+
+/* Looks at all of it; check is called between blocks, and may raise. Raises 22023 for what can't be read. */
+extern void mv_inspect(const MvAudioInput *input, MvAudioFacts *facts, void (*check) (void));
+
+/* As a JSON object */
+extern char *mv_inspect_json(const MvAudioFacts *facts);
+
+/* Of a file of that format, such as "audio/wav" */
+extern const char *mv_audio_media_type(const char *format);
+
+extern const MvMediaKind mv_inspect_kind;
+extern const MvMediaKind mv_flac_kind;
+
+#endif							/* MV_INSPECT_H */
