@@ -52,7 +52,7 @@ class Analytics(Theme):
         return path
 
     def import_once(self, path):
-        rate = self.n / self.sql.computed(f"create temp table told as select (import_dsr_file('spotify_direct', '{path}')).*")
+        rate = self.n / self.sql.computed(f"create temp table told as select * from import_dsr_file('spotify_direct', '{path}')")
         told = self.sql.value("select state || ' ' || imported || ' ' || unmatched from told")
         self.sql.rows("drop table told")
         if told != f"imported {self.n} 0":
