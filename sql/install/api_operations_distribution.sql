@@ -141,3 +141,60 @@ begin
 end
 $$;
 comment on function _api_get_package(uuid, text) is 'The package of a release for a platform, and where it can be fetched for fifteen minutes';
+
+-- What a release, or all of them, came to from one day to another: by what is asked for, and in all
+create function _api_stats(distribution_id uuid, "from" date, "to" date, platform text, "by" text) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+#variable_conflict use_column
+declare
+    me uuid := _api_user();
+    until date := coalesce("to", (_now() at time zone 'UTC')::date);
+    since date := coalesce("from", until - 365);
+begin
+    if until < since or until - since > 3660 then
+        raise exception 'there are % days from % to %', until - since, since, until
+            using errcode = '22023', detail = '{"field": "/from"}', hint = 'Ask for 0 to 3660 days.';
+    end if;
+    return (
+        with counted as materialized (
+            select case "by" when 'day' then f.day::text when 'platform' then f.platform when 'territory' then f.territory
+                             when 'distribution' then f.distribution_id::text when 'track' then f.track_id::text end as what, f.*
+              from counted_facts f
+             where f.user_id = me and f.day between since and until and (_api_stats.distribution_id is null or f.distribution_id = _api_stats.distribution_id)
+               and (_api_stats.platform is null or f.platform = _api_stats.platform)
+        )
+        select json_build_object('from', since, 'to', until, 'by', "by",
+            'data', coalesce((select json_agg(json_build_object('name', g.what, 'streams', g.streams, 'downloads', g.downloads, 'likes', g.likes,
+                                     'saves', g.saves, 'shares', g.shares, 'revenue', g.revenue) order by g.what collate "C" nulls last)
+                                from (select c.what, sum(c.streams) as streams, sum(c.downloads) as downloads, sum(c.likes) as likes, sum(c.saves) as saves,
+                                             sum(c.shares) as shares, sum_money(c.revenue, c.currency) as revenue
+                                        from counted c group by c.what) g), '[]'),
+            'totals', (select json_build_object('streams', coalesce(sum(c.streams), 0), 'downloads', coalesce(sum(c.downloads), 0), 'likes', coalesce(sum(c.likes), 0),
+                              'saves', coalesce(sum(c.saves), 0), 'shares', coalesce(sum(c.shares), 0), 'revenue', sum_money(c.revenue, c.currency)) from counted c)));
+end
+$$;
+comment on function _api_stats(uuid, date, date, text, text) is 'How the caller''s releases were heard and what they earned, by day or whatever else';
+
+create function _api_get_distribution_stats(distribution_id uuid, "from" date, "to" date, platform text, "by" text) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    me uuid := _api_user();
+begin
+    perform _api_choice('by', "by", '{day,platform,territory,track}');
+    perform from distributions d where d.id = distribution_id and d.user_id = me;
+    if not found then
+        perform _api_missing('distribution', distribution_id);
+    end if;
+    return _api_stats(distribution_id, "from", "to", platform, "by");
+end
+$$;
+comment on function _api_get_distribution_stats(uuid, date, date, text, text) is 'How a release was heard and what it earned';
+
+create function _api_get_stats("from" date, "to" date, platform text, "by" text) returns json
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    perform _api_choice('by', "by", '{day,platform,territory,distribution,track}');
+    return _api_stats(null, "from", "to", platform, "by");
+end
+$$;
+comment on function _api_get_stats(date, date, text, text) is 'How all releases were heard and what they earned';

@@ -371,6 +371,22 @@ select 'v1', s.name, s.schema::json, true from (values
         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "reason": "the bundle is ready to be fetched: upload it at DistroKid", "url": "https://api.example.com/files/packages/AX9s/Mira%20-%20Battle%20at%20Dawn.zip",
         "expires_at": "2026-03-09T10:36:00.000000Z"}]}'),
+('Stats', '{
+    "type": "object", "description": "How releases were heard and what they earned", "required": ["from", "to", "by", "data", "totals"],
+    "properties": {
+        "from": {"type": "string", "format": "date"}, "to": {"type": "string", "format": "date"},
+        "by": {"type": "string", "enum": ["day", "platform", "territory", "distribution", "track"]},
+        "data": {"type": "array", "items": {"type": "object", "required": ["name", "streams", "downloads", "likes", "saves", "shares", "revenue"], "properties": {
+                "name": {"type": ["string", "null"], "description": "The day, platform, territory, or id of the distribution or track; null where partners don''t tell"},
+                "streams": {"type": "integer"}, "downloads": {"type": "integer"}, "likes": {"type": "integer"}, "saves": {"type": "integer"}, "shares": {"type": "integer"},
+                "revenue": {"type": "object", "additionalProperties": {"type": "number"}, "description": "By currency; none is converted"}}}},
+        "totals": {"type": "object", "required": ["streams", "downloads", "likes", "saves", "shares", "revenue"], "properties": {
+            "streams": {"type": "integer"}, "downloads": {"type": "integer"}, "likes": {"type": "integer"}, "saves": {"type": "integer"}, "shares": {"type": "integer"},
+            "revenue": {"type": "object", "additionalProperties": {"type": "number"}, "description": "By currency; none is converted"}}}},
+    "examples": [{"from": "2026-03-01", "to": "2026-03-31", "by": "platform",
+        "data": [{"name": "deezer", "streams": 310, "downloads": 0, "likes": 4, "saves": 12, "shares": 2, "revenue": {"EUR": 1.07}},
+                 {"name": "spotify", "streams": 5120, "downloads": 0, "likes": 0, "saves": 201, "shares": 40, "revenue": {"EUR": 15.36}}],
+        "totals": {"streams": 5430, "downloads": 0, "likes": 4, "saves": 213, "shares": 42, "revenue": {"EUR": 16.43}}}]}'),
 ('DistributionStep', '{
     "type": "object", "description": "What happened to a distribution", "required": ["at", "platform", "status", "reason"],
     "properties": {

@@ -229,6 +229,17 @@ language sql stable
 return musicverse._api_get_timeline(distribution_id, "limit", cursor);
 comment on function musicverse_v2.get_distribution_timeline(uuid, int, text) is 'Lists what happened to a distribution, oldest first';
 
+create function musicverse_v2.get_distribution_stats(distribution_id uuid, "from" date default null, "to" date default null,
+                                                    platform text default null, "by" text default 'day') returns json
+language sql stable
+return musicverse._api_get_distribution_stats(distribution_id, "from", "to", platform, "by");
+comment on function musicverse_v2.get_distribution_stats(uuid, date, date, text, text) is 'Shows how a distribution was heard and what it earned';
+
+create function musicverse_v2.get_stats("from" date default null, "to" date default null, platform text default null, "by" text default 'day') returns json
+language sql stable
+return musicverse._api_get_stats("from", "to", platform, "by");
+comment on function musicverse_v2.get_stats(date, date, text, text) is 'Shows how all distributions were heard and what they earned';
+
 create function musicverse_v2.submit_distribution(distribution_id uuid) returns json
 language sql
 return musicverse._api_change_distribution(distribution_id, 'submit', null, null);

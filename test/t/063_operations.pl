@@ -139,6 +139,10 @@ foreach my $version (qw(v1 v2))
 	is(call($version, 'update_distribution', \%release, {}, { metadata => { title => 'Heavy rain' } })->{revision}, 2, "$version: a release is changed");
 	call($version, 'submit_distribution', \%release);
 	call($version, 'get_distribution_timeline', \%release, { limit => 2 });
+	sql($node, "insert into musicverse.distribution_facts (distribution_id, user_id, platform, territory, day, source, streams, revenue, currency) values "
+		  . "('$release{distribution_id}', '$user', 'spotify', 'SE', current_date - 1, 'labelgrid', 7, 0.5, 'EUR'), ('$release{distribution_id}', '$user', 'spotify', null, current_date - 1, 'labelgrid', 3, 0, null)");
+	is(call($version, 'get_distribution_stats', \%release, { by => $_ })->{totals}{streams}, 10, "$version: streams by $_") foreach qw(day platform territory track);
+	is(call($version, 'get_stats', {}, { by => 'distribution', platform => 'spotify' })->{data}[-1]{revenue}{EUR}, 0.5, "$version: revenue of all");
 	is(call($version, 'cancel_distribution', \%release)->{status}, 'cancelled', "$version: a release is cancelled");
 	sql($node, "set session_replication_role = replica; update musicverse.distribution_targets set status = 'live' where distribution_id = '$release{distribution_id}'; update musicverse.distribution_work set goal = 'deliver' where distribution_id = '$release{distribution_id}'");
 	call($version, 'takedown_distribution', \%release, {}, { platforms => ['spotify'] });

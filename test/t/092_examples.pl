@@ -237,6 +237,8 @@ foreach my $version (qw(v1 v2))
 	like($unfit->{json}{hint}, qr/^check_release\(\) lists/, "$version create_distribution: names of functions keep their letters");
 	my %sent = (distribution_id => run_example($version, 'create_distribution', %release)->{id});
 	run_example($version, $_, %sent) foreach qw(list_distributions get_distribution get_distribution_timeline);
+	run_example($version, 'get_distribution_stats', %sent);
+	run_example($version, 'get_stats');
 	run_example($version, 'update_distribution', %sent, metadata => { title => 'Battle at Dusk', release_date => sql($node, q{select current_date + 61}) });
 	run_example($version, $_, %sent) foreach qw(submit_distribution cancel_distribution);
 	ask($version, 'submit_distribution', 409, 'of what was cancelled', 'POST', "/api/$version/distributions/$sent{distribution_id}/submit", \%key);

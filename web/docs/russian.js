@@ -11,7 +11,7 @@ const operations = {
 	create_api_key: 'Создать ключ', list_api_keys: 'Список ключей', get_api_key: 'Показать ключ', rotate_api_key: 'Заменить ключ', revoke_api_key: 'Отозвать ключ', list_scopes: 'Список прав',
 	get_me: 'Показать учётную запись', get_usage: 'Использование по времени', get_usage_top: 'Что вызывали чаще всего',
 	create_distribution: 'Отправить треки на площадки', list_distributions: 'Список отправок', get_distribution: 'Показать отправку',
-	get_distribution_timeline: 'История отправки', check_distribution: 'Проверить релиз', update_distribution: 'Изменить отправку', submit_distribution: 'Подать отправку', cancel_distribution: 'Отменить отправку', takedown_distribution: 'Снять с площадок',
+	get_distribution_timeline: 'История отправки', get_distribution_stats: 'Как слушали отправку', get_stats: 'Как слушали все отправки', check_distribution: 'Проверить релиз', update_distribution: 'Изменить отправку', submit_distribution: 'Подать отправку', cancel_distribution: 'Отменить отправку', takedown_distribution: 'Снять с площадок',
 	list_partners: 'Партнёры с учётными записями', authorize_partner: 'Войти у партнёра', partner_authorized: 'Завершить вход у партнёра', get_partner_account: 'Показать учётную запись у партнёра', disconnect_partner: 'Отключиться от партнёра',
 	get_package: 'Показать пакет', confirm_distribution: 'Подтвердить размещение вручную',
 	get_openapi: 'Показать это описание', provider_callback: 'Обратный вызов провайдера', partner_callback: 'Обратный вызов партнёра', get_health: 'Состояние сервиса', get_metrics: 'Метрики',
