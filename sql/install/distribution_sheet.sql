@@ -114,7 +114,9 @@ dt { color: var(--soft) } dd { margin: 0 }
 .answer:hover { outline: 2px solid var(--accent) }
 .hint { color: var(--soft); font-style: italic }
 .scroll { overflow-x: auto }
-table { border-collapse: collapse; width: 100%; min-width: 42rem; font-size: .95rem }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; min-width: 42rem; font-size: .95rem }
+th:nth-child(1) { width: 2.75rem } th:nth-child(2) { width: 28% } th:nth-child(4) { width: 9rem } th:nth-child(5) { width: 4.5rem } th:nth-child(6) { width: 28% }
+th:nth-child(1), th:nth-child(5) { text-align: end }
 th { text-align: start; color: var(--soft); font-weight: 400; white-space: nowrap }
 th, td { padding: .4rem .75rem .4rem 0; border-bottom: 1px solid var(--line); vertical-align: top }
 td.number { text-align: end; font-variant-numeric: tabular-nums; color: var(--soft) } td.code { white-space: nowrap; font-variant-numeric: tabular-nums }
@@ -133,7 +135,7 @@ language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
     select E'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         || E'<meta http-equiv="Content-Security-Policy" content="default-src ''none''; style-src ''unsafe-inline''; img-src ''self'' file:">\n'
         || E'<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="referrer" content="no-referrer">\n'
-        || format(E'<title>%s &#8211; %s</title>\n<style>\n%s\n</style>\n</head>\n<body>\n', _html(_package_title(release)), _html(form ->> 'title'), _sheet_style())
+        || format(E'<title>%s &#8211; %s</title>\n<style>\n%s\n</style>\n</head>\n<body>\n<main>\n', _html(_package_title(release)), _html(form ->> 'title'), _sheet_style())
         || '<header>'
         || coalesce('<img src="' || _html(split_part(facts #>> '{cover,name}', '/', 2)) || '" alt="The cover">', '')
         || format(E'<div><p class="for">To be uploaded at %s</p><h1><bdi dir="auto">%s</bdi></h1><p class="by"><bdi dir="auto">%s</bdi></p></div></header>\n',
@@ -147,7 +149,7 @@ language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
         || E'<h2>The release</h2>\n<dl>\n'
         || (select string_agg(_sheet_answer(q.question, q.answer, q.hint), '' order by o)
               from _bundle_questions(form, release, facts) with ordinality q (question, answer, hint, o))
-        || E'</dl>\n<h2>Tracks at a glance</h2>\n<div class="scroll"><table>\n<tr><th></th><th>Title</th><th>Artist</th><th>ISRC</th><th>Length</th><th>File</th></tr>\n'
+        || E'</dl>\n<h2>Tracks at a glance</h2>\n<div class="scroll" role="region" aria-label="Tracks at a glance" tabindex="0"><table>\n<tr><th>No.</th><th>Title</th><th>Artist</th><th>ISRC</th><th>Length</th><th>File</th></tr>\n'
         || (select string_agg(format(E'<tr><td class="number">%s</td><td><bdi dir="auto">%s</bdi></td><td><bdi dir="auto">%s</bdi></td><td class="code">%s</td><td class="number">%s</td><td><bdi dir="auto">%s</bdi></td></tr>\n',
                      n + 1, _html(_titled(t.title, t.version)), _html(coalesce(t.artists, '')), _html(coalesce(t.isrc, '')), coalesce(t.duration, ''), _html(coalesce(t.file, ''))), '' order by n)
               from generate_series(0, jsonb_array_length(release -> 'tracks') - 1) n, _bundle_track(release, n, facts) t)
@@ -161,7 +163,7 @@ language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
         || E'<li>The recordings are yours to sell, and so are the songs, or you have a licence for them.</li>\n'
         || E'<li>No name or voice of another artist is in them, nor in titles or on the cover, without leave.</li>\n'
         || E'<li>What was made by AI is stated, as it is on this sheet.</li>\n'
-        || E'<li>No streams are bought; whoever promises them costs you the release.</li>\n</ul>\n'
+        || E'<li>No streams are bought; whoever promises them costs you the release.</li>\n</ul>\n</main>\n'
         || E'<footer><p>The same is in <code>metadata.csv</code>, which spreadsheets open. <code>sha256sum -c checksums.sha256</code> tells whether all files are whole.</p></footer>\n</body>\n</html>\n'
 $$;
 comment on function _bundle_sheet(jsonb, jsonb, jsonb) is 'sheet.html: what to answer to each question of a form';
