@@ -239,21 +239,27 @@ sql($node, q{create table public.held (step text, pid int);
 		return new;
 	end $$;
 	create trigger hold before update on musicverse.distribution_work for each row execute function public.hold()});
-foreach my $step (qw(pack look))
+# Submits a release, kills the worker there, and waits for another one
+sub killed_at
 {
+	my ($step, $killed_release) = @_;
 	my $killed = sql($node, 'select pid from musicverse.distribution_status');
 	sql($node, "truncate public.held; insert into public.held values ('$step', $killed)");
-	$id = release(['distrokid'], { title => "Killed at $step" }, 'One');
-	submit($node, $id);
+	submit($node, $killed_release);
 	wait_for_sql($node, "select wait_event from pg_stat_activity where pid = $killed", 'PgSleep', 60, "the worker to be at $step");
 	kill 'KILL', $killed;
 	wait_for(sub { my $now = eval { sql($node, 'select pid from musicverse.distribution_status') }; $now && $now ne $killed }, 60, 'another worker');
+	return;
+}
+foreach my $step (qw(pack look))
+{
+	$id = release(['distrokid'], { title => "Killed at $step" }, 'One');
+	killed_at($step, $id);
 	wait_target($id, 'processing');
 	is(sql($node, "select count(*) from musicverse.media_work where kind = 'package' and input #>> '{release,title}' = 'Killed at $step'"), 1, "killed at $step: one package");
 	is(sql($node, "select count(*) from musicverse.distribution_history where distribution_id = '$id' and status = 'processing'"), 1, 'told once');
 	judged(fetched($id));
 }
-sql($node, 'drop trigger hold on musicverse.distribution_work');
 
 # ---- Apple's, fetched
 
@@ -318,6 +324,19 @@ wait_for_sql($node, "select state ->> 'removal' from musicverse.distribution_wor
 like(slurp_file($sftp->file("$folder/metadata.xml")), qr{<cleared_for_sale>false</}, 'so is the takedown');
 sql($node, "select musicverse.confirm_distribution('$id', 'apple_music')");
 is(targets_of($node, $id), 'apple_music taken_down', 'which is confirmed as well');
+
+foreach my $step (qw(folder audio.0 cover metadata))
+{
+	$id = release(['apple_music'], { title => "Killed at $step" }, 'One');
+	killed_at($step, $id);
+	wait_target($id, 'processing', 'apple_music');
+	$folder = sql($node, "select state ->> 'vendor_id' from musicverse.distribution_work where distribution_id = '$id'") . '.itmsp';
+	my @there = map { s{.*/}{}r } glob $sftp->file("$folder/*");
+	is(scalar(@there), 3, "killed at $step: audio, cover, metadata");
+	$at = attributes(slurp_file($sftp->file("$folder/metadata.xml")));
+	my ($audio) = grep { /flac$/ } @there;
+	is($at->('string(' . el('package/album/tracks') . '/*' . el('audio_file/checksum') . ')'), md5_hex(slurp_file($sftp->file("$folder/$audio"))), 'which fit');
+}
 
 stop_process($pid);
 $sftp->stop;
