@@ -14,7 +14,8 @@
  *
  * What is kept in the state:
  *   package (the id of media), scope, asked_rev, ready_rev, vendor_id, files
- *   (a digest of the addresses of what was packed), removal (asked for)
+ *   (a digest of the addresses of what was packed), removal (asked for), and
+ *   ready_package, which stays to be had when a change can't be packed
  */
 #include "postgres.h"
 
@@ -129,6 +130,7 @@ finish_ready(const MvJob *job, const char *reason, bool removal, MvOutcome *outc
 	}
 	outcome->delivered = true;
 	mv_learn_int(outcome, "ready_rev", job->revision);
+	mv_learn(outcome, "ready_package", mv_json_text(job->state, "package"));
 	mv_report(outcome, NULL, "processing")->reason = reason;
 }
 
@@ -151,6 +153,8 @@ finish_look(const MvJob *job, bool removal, MvOutcome *outcome)
 	{
 		outcome->kind = MV_USER;
 		outcome->message = mv_json_text(found, "error");
+		if (mv_json_text(job->state, "ready_package") != NULL)
+			mv_learn(outcome, "package", mv_json_text(job->state, "ready_package"));
 	}
 	else
 	{

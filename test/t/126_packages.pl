@@ -162,6 +162,12 @@ is(sql($node, "begin read only; select state from musicverse.distribution_packag
 is(api('GET', "$id/packages/distrokid")->{json}{state}, 'building', 'and is packed again');
 wait_for(sub { package_of($id)->{state} eq 'ready' }, 60, 'the package again');
 is(package_of($id)->{sha256}, $changed, 'the same bytes');
+my $url = sql($node, "select metadata #>> '{tracks,0,audio_url}' from musicverse.distributions where id = '$id'");
+sub with_audio { my ($there) = @_; sql($node, sprintf q{select musicverse.update_release(%s, jsonb_build_object('tracks', jsonb_build_array(metadata #> '{tracks,0}' || %s, metadata #> '{tracks,1}'))) from musicverse.distributions where id = %1$s}, lit($id), lit({ audio_url => $there })); return; }
+with_audio("$files/gone.flac");
+wait_for_sql($node, "select status from musicverse.distribution_history where distribution_id = '$id' order by id desc limit 1", 'update_refused', 60, 'a change that can\'t be packed to be refused');
+is(targets_of($node, $id) . ' ' . package_of($id)->{sha256}, "distrokid live $changed", 'fails nothing, and the package before it stays');
+with_audio($url);
 sql($node, "select musicverse.takedown_distribution('$id')");
 wait_for_sql($node, "select kind from musicverse.notifications where user_id = '$user' order by id desc limit 1", 'distribution.takedown_wanted', 60, 'the owner to be asked');
 is(targets_of($node, $id), 'distrokid live', 'what is to be taken down by hand is not taken down by a wish');
