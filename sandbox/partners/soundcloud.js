@@ -46,7 +46,7 @@ function fieldsOf(parts, prefix) {
 
 class SoundCloud extends Partner {
 	constructor({ client, judge, base, complain }) {
-		super('soundcloud', ['authorize', 'token', 'me', 'upload', 'track', 'tracks', 'update', 'delete', 'playlist-create',
+		super('soundcloud', ['authorize', 'token', 'me', 'upload', 'track', 'tracks', 'update', 'delete', 'playlist-create', 'playlists',
 			'playlist', 'playlist-update', 'playlist-delete']);
 		Object.assign(this, { judge, base, complain, tokens: new Tokens(client) });
 	}
@@ -84,6 +84,7 @@ class SoundCloud extends Partner {
 		if (path === '/oauth/token' && method === 'POST') return { step: 'token', run: (call) => this.token(call) };
 		if (path === '/me' && method === 'GET') return to('me', '/me', () => new Answer(200, this.meDocument()));
 		if (path === '/me/tracks' && method === 'GET') return to('tracks', '/me/tracks', (call) => this.listTracks(call));
+		if (path === '/me/playlists' && method === 'GET') return to('playlists', '/me/playlists', (call) => this.listPlaylists(call));
 		if (room === 'tracks' && id === undefined && method === 'POST') return to('upload', '/tracks', (call) => this.upload(call));
 		if (room === 'tracks' && id !== undefined && !inner) {
 			const template = '/tracks/{track_urn}';
@@ -346,22 +347,30 @@ class SoundCloud extends Partner {
 	}
 
 	/* the newest first; pages when linked_partitioning is asked for, as it should be */
-	listTracks(call) {
+	page(call, name, all, show) {
 		const limit = Math.min(200, Math.max(1, Number(call.query.get('limit') ?? 50) || 50));
 		const from = Number(call.query.get('cursor') ?? 0) || 0;
+		const page = all.slice(from, from + limit).map(show);
+		const shown = this.settings.lie === 'duplicates' ? page.flatMap((thing) => [thing, thing]) : page;
+		if (call.query.get('linked_partitioning') !== 'true') return new Answer(200, shown);
+		const next = `${this.base()}/me/${name}?linked_partitioning=true&limit=${limit}&cursor=${from + limit}`;
+		return new Answer(200, { collection: shown, ...(from + limit < all.length ? { next_href: next } : {}) });
+	}
+
+	listTracks(call) {
 		const all = [...this.tracks.values()].reverse();
 		if (call.query.get('sort') === 'asc') all.reverse();
-		const page = all.slice(from, from + limit).map((track) => this.trackDocument(track));
-		const shown = this.settings.lie === 'duplicates' ? page.flatMap((track) => [track, track]) : page;
-		if (call.query.get('linked_partitioning') !== 'true') return new Answer(200, shown);
-		const next = `${this.base()}/me/tracks?linked_partitioning=true&limit=${limit}&cursor=${from + limit}`;
-		return new Answer(200, { collection: shown, ...(from + limit < all.length ? { next_href: next } : {}) });
+		return this.page(call, 'tracks', all, (track) => this.trackDocument(track));
 	}
 
 	/* ---- playlists ---- */
 
 	playlist(call, id) {
 		return this.playlists.get(Number(id)) ?? call.refuse(404, `no playlist soundcloud:playlists:${id}`);
+	}
+
+	listPlaylists(call) {
+		return this.page(call, 'playlists', [...this.playlists.values()].reverse(), (playlist) => this.playlistDocument(playlist));
 	}
 
 	async playlistFields(call) {

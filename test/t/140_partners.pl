@@ -169,6 +169,8 @@ my ($fields, $as) = parts('playlist[title]' => 'By form', 'playlist[tracks][][ur
 is(cloud('POST', '/playlists', $fields, 'content-type' => $as)->{json}{track_count}, 1, 'or made by a form');
 ($fields, $as) = parts('track[title]' => 'Day train', 'track[downloadable]' => 'true');
 is_deeply([ @{ cloud('PUT', $path, $fields, 'content-type' => $as)->{json} }{qw(title downloadable isrc)} ], [ 'Day train', JSON::PP::true, 'QZABC2600001' ], 'as a track is changed by one');
+$list = cloud('GET', '/me/playlists?linked_partitioning=true&limit=1')->{json};
+is_deeply([ (map { $_->{title} } @{ $list->{collection} }), $list->{next_href} ], [ 'By form', $partners->base('/soundcloud/me/playlists?linked_partitioning=true&limit=1&cursor=1') ], 'playlists by pages');
 refused(cloud('POST', '/playlists', { playlist => { title => 'x', tracks => [ { urn => 'soundcloud:tracks:1' } ] } }), 404, qr/no track/, 'of tracks that are there');
 is(cloud('DELETE', $_)->{status}, 200, "$_ is deleted") foreach $set, $path;
 refused(cloud('GET', $path), 404, qr/no track/, 'and gone');
