@@ -244,7 +244,7 @@ comment on column distribution_work.files is 'What is known of the files of a re
 comment on column distribution_work.waits_for is 'The media that have to be there first; NULL when it waits for none';
 comment on column distribution_work.step is 'The step of the connector that is under way, or was last';
 comment on column distribution_work.begun_at is 'A request was recorded then, and its answer not yet';
-comment on column distribution_work.is_unsure is 'An answer of this step was never seen: the partner may have carried it out';
+comment on column distribution_work.is_unsure is 'An answer of this step, or of one that it looks into, was never seen: the partner may have carried it out';
 comment on column distribution_work.awaits_account is 'It waits for tokens of the user''s account at the partner';
 comment on column distribution_work.failures is 'Failures in a row';
 comment on column distribution_work.deliver_at is 'When delivery begins';

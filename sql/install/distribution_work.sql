@@ -208,7 +208,8 @@ begin
     if delivered and goal = 'deliver' then
         w.delivered_revision := greatest(w.delivered_revision, revision);
     end if;
-    w.is_unsure := verdict = 'again' and not unreached;
+    -- a step that looks into a doubt and finds out nothing leaves it
+    w.is_unsure := case when verdict in ('next', 'wait', 'done') then false else w.is_unsure or verdict = 'again' and not unreached end;
     w.next_attempt_at := _now();
     if verdict in ('next', 'wait', 'done') then
         w.failures := 0;

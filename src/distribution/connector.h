@@ -57,7 +57,6 @@ typedef struct MvJob
 	const char *base_url;		/* without a slash at its end; may be NULL */
 	Jsonb	   *config;			/* of the partner */
 	Jsonb	   *credentials;	/* opened */
-	Jsonb	   *account;		/* access_token of the user's account there, for start(); NULL = the connector has no accounts */
 	MvGoal		goal;
 	int			revision;		/* that the partner is to have */
 	int			delivered_revision; /* 0 = none */
@@ -186,8 +185,12 @@ typedef struct MvOutcome
 typedef struct MvConnector
 {
 	const char *name;			/* as in partners.connector */
-	/* Users log in there themselves: work without an account waits for one. See accounts.h. NULL = they don't */
-	const char *account_path;	/* what tells whose an access token is, behind base_url */
+
+	/*
+	 * Users log in there themselves: requests to paths get the user's token, and
+	 * work without one waits for it. See accounts.h. NULL = they don't.
+	 */
+	const char *account_path;	/* what tells whose a token is, behind base_url */
 	const char *token_scheme;	/* of the Authorization header */
 	void		(*plan) (const MvJob *job, MvPlan *plan);
 	void		(*start) (const MvJob *job, const char *step, MvRequest *request);

@@ -104,23 +104,31 @@ full_url(const MvDistExchange *exchange)
 	return psprintf("%s%s", exchange->job.base_url, request->path);
 }
 
-/* The token for a step at a partner with accounts; false when it has to wait for one, which is recorded. */
+/*
+ * Where users log in, requests to the partner have the user's token. False when
+ * there is none yet: then the work waits for one.
+ */
 static bool
 take_account(MvDistExchange *exchange)
 {
 	static SPIPlanPtr plan = NULL;
-	MvJob	   *job = &exchange->job;
+	const MvConnector *connector = exchange->partner->connector;
+	const MvJob *job = &exchange->job;
+	MvRequest  *request = &exchange->request;
 	Oid			types[2] = {UUIDOID, TEXTOID};
 	Datum		values[2] = {UUIDPGetDatum(&job->id), 0};
 	MvAccount	account;
 
-	if (exchange->partner->connector->account_path == NULL)
+	if (connector->account_path == NULL || request->nothing || request->url != NULL)
 		return true;
 	mv_account_use(job->partner, job->user_id, &account);
-	job->account = account.tokens;
-	exchange->generation = account.generation;
 	if (account.tokens != NULL)
+	{
+		exchange->generation = account.generation;
+		request->headers = lappend(request->headers, psprintf("Authorization: %s %s", connector->token_scheme,
+															  mv_json_text(account.tokens, "access_token")));
 		return true;
+	}
 	values[1] = CStringGetTextDatum(account.state);
 	mv_worker_execute(&plan, "select musicverse._await_account($1, $2)", 2, types, values, NULL);
 	return false;
@@ -152,6 +160,7 @@ begin(MvDistExchange *exchange, void *arg)
 	MvPlan		plan = {0};
 	MvJob	   *job = &exchange->job;
 	const MvConnector *connector = exchange->partner->connector;
+	bool		doubtful = job->unsure;	/* also of the step before, while another looks into it */
 
 	connector->plan(job, &plan);
 	exchange->step[0] = '\0';
@@ -162,17 +171,17 @@ begin(MvDistExchange *exchange, void *arg)
 	}
 	if (strlen(plan.step) >= MV_STEP_LENGTH)
 		elog(ERROR, "step \"%s\" has too long a name", plan.step);
-	if (!take_account(exchange))
-		return;
 	job->unsure = job->unsure && job->last_step != NULL && strcmp(job->last_step, plan.step) == 0;
 	exchange->request.timeout_ms = exchange->partner->timeout_ms;
 	connector->start(job, plan.step, &exchange->request);
+	if (!take_account(exchange))
+		return;
 	look_at_request(exchange);
 	strlcpy(exchange->step, plan.step, sizeof(exchange->step));
 
 	values[0] = UUIDPGetDatum(&job->id);
 	values[1] = CStringGetTextDatum(plan.step);
-	values[2] = BoolGetDatum(job->unsure);
+	values[2] = BoolGetDatum(doubtful);
 	values[3] = Int32GetDatum((int32) exchange->timeout_ms);
 	mv_worker_execute(&record, "select musicverse._begin_step($1, $2, $3, $4)", 4, types, values, NULL);
 }

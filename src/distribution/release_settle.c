@@ -105,7 +105,7 @@ judge_release(MvDistExchange *exchange, const MvResponse *response, MvOutcome *o
 	const MvJob *job = &exchange->job;
 
 	connector->finish(job, exchange->step, response, outcome);
-	if (connector->account_path == NULL)
+	if (exchange->generation == 0)
 		return;
 	if (outcome->kind == MV_ACCOUNT)
 		mv_account_refused(job->partner, job->user_id, exchange->generation);

@@ -90,7 +90,7 @@ typedef struct MvDistExchange
 	MemoryContext context;		/* of everything here, and of the job as it was begun */
 	const MvErrand *errand;
 	MvJob		job;			/* of an account: only what is the partner's and the user's */
-	int64		generation;		/* of the account's tokens */
+	int64		generation;		/* of the account's tokens; 0 = none are used */
 	MvPartner  *partner;
 	char		step[MV_STEP_LENGTH];
 	MvRequest	request;
