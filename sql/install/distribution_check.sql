@@ -396,6 +396,9 @@ begin
         end if;
         if _partner_for(wanted) is null then
             return query select wanted, '/platforms', 'error', format('no partner that carries releases to %s is configured', wanted);
+        elsif exists (select from partners p where p.name = _partner_for(wanted) and _connector_has_accounts(p.connector))
+            and not exists (select from partner_accounts a where a.partner = _partner_for(wanted) and a.user_id = _release_problems.user_id and a.status <> 'needs_login') then
+            return query select wanted, '/platforms', 'warning', format('nobody has logged in at %s: the release will wait for that', _partner_title(_partner_for(wanted)));
         end if;
         for at in select jsonb_array_elements_text(rules -> 'required') loop
             value := release -> at;
