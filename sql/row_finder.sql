@@ -83,6 +83,21 @@ grant select (id, title) on tracks to musicverse_api;
 :ask
 grant select on tracks to musicverse_api;
 :ask
+select string_agg(quote_ident(attname), ', ') as columns from pg_attribute where attrelid = 'tracks'::regclass and attnum > 0 and not attisdropped \gset
+revoke select on tracks from musicverse_api;
+grant select (:columns) on tracks to musicverse_api;
+:ask
+revoke select (prompt) on tracks from musicverse_api;
+:ask
+create role t_reader;
+grant select on tracks to t_reader;
+grant t_reader to musicverse_api;
+alter role musicverse_api inherit;
+:ask
+revoke t_reader from musicverse_api;
+:ask
+alter role musicverse_api noinherit;
+grant select on tracks to musicverse_api;
 revoke execute on function _viewer() from public, musicverse_api;
 :ask
 grant execute on function _viewer() to musicverse_api;

@@ -38,6 +38,7 @@
 #define IDLE_WAIT_MS	30000
 #define LISTEN_RETRY_MS 5000
 #define ACCEPT_BATCH	64
+#define REQUEST_MEMORY	(32 * 1024)	/* kept from one to the next; most need no more */
 
 PGDLLEXPORT void mv_gateway_worker_main(Datum arg);
 
@@ -326,7 +327,7 @@ set_up(Datum arg)
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	gateway_shared_attach();
 	raise_descriptor_limit();
-	gateway.request_context = AllocSetContextCreate(TopMemoryContext, "musicverse request", ALLOCSET_DEFAULT_SIZES);
+	gateway.request_context = AllocSetContextCreate(TopMemoryContext, "musicverse request", REQUEST_MEMORY, REQUEST_MEMORY, ALLOCSET_DEFAULT_MAXSIZE);
 	MemoryContextSwitchTo(gateway.request_context);
 	gateway_connections_init();
 	start_daemon();
