@@ -288,7 +288,9 @@ mv_audio_facts(const MvAudio *audio)
 int64
 mv_audio_read_ints(MvAudio *audio, int *block, int64 frames)
 {
-	return audio->file == NULL ? 0 : Max(sf_readf_int(audio->file, block, frames), 0);
+	int64		n = audio->file == NULL ? 0 : sf_readf_int(audio->file, block, frames);
+
+	return Max(n, 0);
 }
 
 void

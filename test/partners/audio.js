@@ -1,6 +1,6 @@
 /*
  * Real audio files, small and the same for the same name: noise of 44,100 Hz,
- * 16 bits, two channels, as WAV or as FLAC whose samples stand as they are.
+ * 16 bits, two channels unless said otherwise, as WAV or as FLAC whose samples stand as they are.
  */
 'use strict';
 
@@ -62,21 +62,26 @@ function flac(name, blocks) {
 	return Buffer.concat([info, ...Array.from({ length: blocks }, (_, n) => frame(samples.subarray(n * BLOCK * 4, (n + 1) * BLOCK * 4), n))]);
 }
 
-function wav(name, frames) {
-	const head = Buffer.alloc(44);
-	head.write('RIFF', 0);
-	head.writeUInt32LE(36 + frames * 4, 4);
-	head.write('WAVEfmt ', 8);
-	head.writeUInt32LE(16, 16);
-	head.writeUInt16LE(1, 20);
-	head.writeUInt16LE(2, 22);
-	head.writeUInt32LE(44100, 24);
-	head.writeUInt32LE(44100 * 4, 28);
-	head.writeUInt16LE(4, 32);
-	head.writeUInt16LE(16, 34);
-	head.write('data', 36);
-	head.writeUInt32LE(frames * 4, 40);
-	return Buffer.concat([head, noise(name, frames)]);
+/* how: channels, rate, bits, extensible */
+function wav(name, frames, { channels = 2, rate = 44100, bits = 16, extensible = false } = {}) {
+	const align = channels * bits / 8;
+	const samples = noise(name, Math.ceil(frames * align / 4)).subarray(0, frames * align);
+	const format = Buffer.alloc(extensible ? 40 : 16);
+	format.writeUInt16LE(extensible ? 0xfffe : 1, 0);
+	format.writeUInt16LE(channels, 2);
+	format.writeUInt32LE(rate, 4);
+	format.writeUInt32LE(rate * align, 8);
+	format.writeUInt16LE(align, 12);
+	format.writeUInt16LE(bits, 14);
+	if (extensible) {
+		format.writeUInt16LE(22, 16);
+		format.writeUInt16LE(bits, 18);
+		format.writeUInt32LE(2 ** channels - 1, 20);
+		Buffer.from('0100000000001000800000aa00389b71', 'hex').copy(format, 24);
+	}
+	const number = (n) => { const bytes = Buffer.alloc(4); bytes.writeUInt32LE(n); return bytes; };
+	return Buffer.concat([Buffer.from('RIFF'), number(20 + format.length + samples.length), Buffer.from('WAVEfmt '), number(format.length), format,
+		Buffer.from('data'), number(samples.length), samples]);
 }
 
 module.exports = { flac, wav };
