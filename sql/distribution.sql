@@ -81,6 +81,7 @@ select changes, pg_temp.problems(changes::jsonb) from (values (1, '{}'), (2, '{"
     (34, '{"tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "isrc": "QZ"}]}'),
     (35, '{"tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "audio": {"format": "mp3"}}]}'),
     (36, '{"tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "audio": {"format": "flac", "sample_rate": 22050}}]}')) c (n, changes) order by n;
+select pg_temp.problems('{"tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "audio_url": "media:00000000-0000-4000-9000-000000000001"}]}');
 select pg_temp.problems('{}', '{}'), pg_temp.problems('{}', '{00000000-0000-4000-9000-000000000003,00000000-0000-4000-9000-000000000001}');
 select pg_temp.problems('{}', places => '{}'), pg_temp.problems('{}', places => '{myspace}'), pg_temp.problems('{}', places => '{soundcloud}');
 select pg_temp.problems('{}', day => '2020-01-01') ~ '^spotify /release_date error: 2020-01-01 is nearer than the 5 days that spotify needs' as too_near;

@@ -20,8 +20,8 @@
  *
  * Files go from where they are to the partner while they come, through one ring
  * of bytes. A source is an http(s) URL, or media:<id> for a file of ours. One
- * that is missing, empty, too long or changed is the user's to mend, and no
- * connector hears of it; neither does one of transfers that failed.
+ * that is missing, empty or too long is the user's to mend, one that has changed
+ * is looked at anew; no connector hears of either, nor of transfers that failed.
  *
  * A new connector is one file with one MvConnector, and its line in
  * connectors.c.

@@ -3,7 +3,8 @@
  * everything else is judged here.
  *
  * A source that is gone, too long, empty, or other than it was, is the user's to
- * mend; everything else passes, and is tried again. A step is unsure afterwards
+ * mend (the last one only when it is so again: see _settle_step()); everything
+ * else passes, and is tried again. A step is unsure afterwards
  * unless the partner can't have seen anything of it.
  */
 #include "postgres.h"

@@ -36,20 +36,12 @@ static TimestampTz keep_at = PG_INT64_MAX;	/* when their steps are to be kept fr
 static char *
 media_path(const char *url)
 {
-	static SPIPlanPtr look = NULL;
-	static SPIPlanPtr find = NULL;
+	static SPIPlanPtr plan = NULL;
 	Oid			types[1] = {TEXTOID};
 	Datum		values[1] = {CStringGetTextDatum(url + strlen("media:"))};
-	bool		isnull;
-	bool		known;
 	char	   *path;
 
-	mv_worker_execute(&look, "select to_regprocedure('musicverse._media_path(uuid)') is not null", 0, NULL, NULL, NULL);
-	known = DatumGetBool(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
-	SPI_freetuptable(SPI_tuptable);
-	if (!known)
-		ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("file \"%s\" cannot be carried: no media are kept here", url)));
-	mv_worker_execute(&find, "select musicverse._media_path($1::uuid)", 1, types, values, NULL);
+	mv_worker_execute(&plan, "select musicverse._media_path($1::uuid)", 1, types, values, NULL);
 	path = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
 	SPI_freetuptable(SPI_tuptable);
 	return path;
