@@ -34,6 +34,7 @@ begin
     insert into musicverse.distribution_work (distribution_id, user_id, partner, last_error) values (made, account, 'labelgrid', owner);
     insert into musicverse.distribution_targets (distribution_id, user_id, work_id, platform, partner, status, reason)
     select made, account, k.id, 'spotify', 'labelgrid', 'delivering', owner from musicverse.distribution_work k where k.distribution_id = made;
+    insert into musicverse.distribution_work (distribution_id, user_id, partner, verifies, last_error) values (made, account, 'spotify_lookup', 'spotify', owner);
     insert into musicverse.distribution_facts (distribution_id, user_id, track_id, platform, territory, day, source, streams, revenue, currency)
     values (made, account, account, 'spotify', owner, '2026-10-01', 'labelgrid', 1, 1, 'EUR');
     with r as (insert into musicverse.dsr_reports (partner, report, state, bytes, sha256) values ('labelgrid', owner, 'imported', 1, 'x') returning id)

@@ -233,7 +233,7 @@ begin
         raise exception 'distribution % is not for platform "%"', id, coalesce(stranger, 'null')
             using errcode = '22023', detail = '{"field": "/platforms"}', hint = format('It is for %s.', array_to_string(d.platforms, ', '));
     end if;
-    for w in select k.* from distribution_work k where k.distribution_id = id and k.goal = 'deliver'
+    for w in select k.* from distribution_work k where k.distribution_id = id and k.goal = 'deliver' and k.verifies is null
                 and exists (select from distribution_targets t where t.work_id = k.id and t.status in ('live', 'processing')
                              and (platforms is null or t.platform = any (platforms)))
               order by k.id for no key update
@@ -316,7 +316,7 @@ begin
     update distributions x
        set metadata = release, release_date = new_date, revision = x.revision + 1, time_zone = coalesce(release ->> 'time_zone', 'UTC')
      where x.id = id returning x.* into d;
-    for w in select k.* from distribution_work k where k.distribution_id = id and k.goal = 'deliver' order by k.id for no key update loop
+    for w in select k.* from distribution_work k where k.distribution_id = id and k.goal = 'deliver' and k.verifies is null order by k.id for no key update loop
         continue when w.deliver_at is null;
         select * into plan from _schedule(w.id, d);
         update distribution_work k
@@ -331,6 +331,8 @@ begin
          where k.id = w.id;
         update distribution_targets t set next_attempt_at = plan.deliver_at where t.work_id = w.id and t.status = 'scheduled';
     end loop;
+    -- it is looked up as what it is now, when it is to be heard
+    perform _renew_lookups(d);
     perform _wake_distribution();
     return d.revision;
 end
@@ -342,7 +344,9 @@ comment on function update_release(uuid, jsonb) is
 
 create function _connector_defaults(connector text) returns jsonb
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "deliver_ahead": 0, "remote_id": "release_id"}'::jsonb
+    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "deliver_ahead": 0, "remote_id": "release_id", "live_by": "partner"}'::jsonb
+        -- what is handed over by hand says nothing itself
+        || case when connector in ('bundle', 'itmsp') then '{"live_by": "verifier"}'::jsonb else '{}' end
         || case connector when 'soundcloud' then '{
         "authorize_url": "https://secure.soundcloud.com/authorize", "token_url": "https://secure.soundcloud.com/oauth/token", "deliver_ahead": 86400,
         "license": "all-rights-reserved", "downloadable": false, "processing_limit": 21600}'::jsonb
@@ -357,6 +361,9 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
     }'::jsonb
         when 'itmsp' then '{"provider": null, "genres": {}, "artist_ids": {}, "language": "en"}'
         when 'bundle' then '{"upload_url": null, "note": null, "deliver_ahead": 2592000}'
+        when 'verifier' then '{
+        "dialect": null, "storefront": "us", "token_url": "https://accounts.spotify.com/api/token", "attempts": 1000, "second_witness": true,
+        "poll_interval_max": 21600, "verify_for": 2592000, "absent_twice": 3600, "recheck": null}'::jsonb
         else '{}' end
 $$;
 comment on function _connector_defaults(text) is 'The config of a partner where it says nothing else';
@@ -422,6 +429,10 @@ begin
     if config ? 'remote_id' and (jsonb_typeof(config -> 'remote_id') <> 'string' or config ->> 'remote_id' !~ '^\w{1,63}$') then
         raise exception 'remote_id of partner "%" cannot be %', name, config -> 'remote_id'
             using errcode = '22023', hint = 'It is the member of distribution_work.state that has the partner''s id of a release, such as release_id.';
+    end if;
+    if connector <> 'ddex_sftp' and _partner_config(connector, config) ->> 'live_by' not in ('partner', 'verifier') is not false then
+        raise exception 'live_by of partner "%" cannot be %', name, config -> 'live_by'
+            using errcode = '22023', hint = 'It is "partner" or "verifier": whose word it is that a release is live.';
     end if;
     foreach item.name in array '{authorize_url,token_url}'::text[] loop
         if config ? item.name then
@@ -516,7 +527,8 @@ begin
             (select w from unnest(places) w where not exists (select from platforms q where q.name = w) limit 1)
             using errcode = '22023', hint = 'Insert it into musicverse.platforms.';
     end if;
-    config := config - 'connector' - 'platforms';
+    -- what a shipped partner is stays
+    config := case when p.config ? 'dialect' then jsonb_build_object('dialect', p.config -> 'dialect') else '{}' end || config - 'connector' - 'platforms';
     perform _check_partner_config(name, kind, config);
     if credentials is null and p.credentials is null then
         raise exception 'credentials of partner "%" must not be null', name
@@ -539,6 +551,10 @@ begin
         raise exception 'the credentials of partner "%" lack %', name, case when credentials ? 'client_id' then 'client_secret' else 'client_id' end
             using errcode = '22023', hint = 'Register an application there, and write {"client_id": "...", "client_secret": "..."}.';
     end if;
+    if kind = 'verifier' then
+        base_url := coalesce(base_url, _lookup_base_url(config ->> 'dialect'));
+        perform _check_verifier(name, places, _partner_config(kind, config), credentials);
+    end if;
     if credentials ? 'callback_secret' then
         begin
             perform verify_webhook(credentials ->> 'callback_secret', '{}', '');
@@ -556,7 +572,7 @@ begin
     elsif kind = 'ddex_sftp' then
         raise exception 'partner URL "%" is no address of an SFTP server', coalesce(left(base_url, 200), 'null')
             using errcode = '22023', hint = 'Write sftp://host:port/path, without a user; sftp://host/~/path begins where the user does.';
-    elsif kind in ('labelgrid', 'soundcloud') or base_url ~* '^https?:' then
+    elsif kind in ('labelgrid', 'soundcloud', 'verifier') or base_url ~* '^https?:' then
         if base_url is null then
             raise exception 'base_url of partner "%" must not be null', name using errcode = '22023';
         end if;

@@ -87,7 +87,7 @@ begin
     perform _report_target(w.id, place, meaning,
         jsonb_path_query_first(document, (config #>> '{callback,external_id}')::jsonpath, '{}', true) #>> '{}',
         jsonb_path_query_first(document, (config #>> '{callback,external_url}')::jsonpath, '{}', true) #>> '{}',
-        jsonb_path_query_first(document, (config #>> '{callback,reason}')::jsonpath, '{}', true) #>> '{}', at);
+        jsonb_path_query_first(document, (config #>> '{callback,reason}')::jsonpath, '{}', true) #>> '{}', at, true);
     if w.goal = 'deliver' and w.begun_at is null and w.delivered_revision = w.revision
         and not exists (select from distribution_targets t where t.work_id = w.id and t.status not in ('live', 'cancelled', 'taken_down', 'failed')) then
         -- nothing is left to be asked

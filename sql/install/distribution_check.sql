@@ -236,6 +236,7 @@ create function _partner_for(platform text) returns text
 language sql stable security definer set search_path = musicverse, pg_catalog, pg_temp as $$
     select p.name from partners p
      where p.is_active and p.installation_id = (select i.id from installation i) and p.platforms @> array[platform]
+       and p.connector <> 'verifier'
      order by coalesce((p.config ->> 'priority')::numeric, 0) desc, cardinality(p.platforms), p.name
      limit 1
 $$;

@@ -40,7 +40,7 @@ comment on function _forget_tracks(jsonb) is 'Has the audio of a release looked 
 
 create function _wants_files(w distribution_work) returns boolean
 language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-    select w.goal = 'deliver' and w.delivered_revision is distinct from w.revision
+    select w.verifies is null and w.goal = 'deliver' and w.delivered_revision is distinct from w.revision
        and ((w.files ->> 'revision')::int is distinct from w.revision
             or exists (select from jsonb_array_elements_text(w.files -> 'media') i where _media_path(i::uuid) is null))
 $$;

@@ -71,23 +71,26 @@ create table partners (
     created_at      timestamptz not null default now(),
     updated_at      timestamptz not null default now()
 );
-comment on table partners is 'Who carries releases to platforms; credentials are sealed. Change by configure_partner()';
+comment on table partners is 'Who carries releases to platforms, or looks them up there; credentials are sealed. Change by configure_partner()';
 comment on column partners.connector is 'The protocol: ddex_sftp, itmsp, soundcloud, labelgrid, bundle or verifier';
-comment on column partners.platforms is 'The platforms it carries releases to';
+comment on column partners.platforms is 'The platforms it carries releases to; of a verifier the one on which it looks them up';
 comment on column partners.config is 'What differs from the defaults of its connector';
 comment on column partners.paused_at is 'Since when nothing is asked of it, as it refuses us; configure_partner() and resume_partner() end that';
 comment on column partners.installation_id is
     'The installation that may send to it: a restored copy has another one, see enable_sending()';
 comment on column partners.is_shipped is 'Still as the extension ships it; false after any change, and then part of a dump';
 
-insert into partners (name, connector, platforms, is_shipped) values
-    ('labelgrid',      'labelgrid',  '{spotify,apple_music,youtube_music,amazon_music,deezer,tidal}', true),
-    ('distrokid',      'bundle',     '{distrokid}', true),
-    ('tunecore',       'bundle',     '{tunecore}', true),
-    ('soundcloud',     'soundcloud', '{soundcloud}', true),
-    ('spotify_direct', 'ddex_sftp',  '{spotify}', true),
-    ('youtube_direct', 'ddex_sftp',  '{youtube_music}', true),
-    ('apple_direct',   'itmsp',      '{apple_music}', true);
+insert into partners (name, connector, platforms, config, is_shipped) values
+    ('labelgrid',      'labelgrid',  '{spotify,apple_music,youtube_music,amazon_music,deezer,tidal}', '{}', true),
+    ('distrokid',      'bundle',     '{distrokid}', '{}', true),
+    ('tunecore',       'bundle',     '{tunecore}', '{}', true),
+    ('soundcloud',     'soundcloud', '{soundcloud}', '{}', true),
+    ('spotify_direct', 'ddex_sftp',  '{spotify}', '{}', true),
+    ('youtube_direct', 'ddex_sftp',  '{youtube_music}', '{}', true),
+    ('apple_direct',   'itmsp',      '{apple_music}', '{}', true),
+    ('spotify_lookup', 'verifier',   '{spotify}', '{"dialect": "spotify"}', true),
+    ('apple_lookup',   'verifier',   '{apple_music}', '{"dialect": "apple"}', true),
+    ('deezer_lookup',  'verifier',   '{deezer}', '{"dialect": "deezer"}', true);
 
 create function _wake_distribution() returns void
 language c volatile strict as 'MODULE_PATHNAME', 'musicverse_wake_distribution';
@@ -213,6 +216,7 @@ create table distribution_work (
     distribution_id    uuid not null references distributions on delete cascade,
     user_id            uuid not null,
     partner            text not null references partners,
+    verifies           text,
     goal               text not null default 'deliver' check (goal in ('deliver', 'takedown')),
     revision           int not null default 1,
     delivered_revision int,
@@ -236,7 +240,8 @@ create index distribution_work_due_idx on distribution_work (partner, next_attem
 create index distribution_work_waits_for_idx on distribution_work using gin (waits_for) where waits_for is not null;
 create index distribution_work_begun_idx on distribution_work (partner) where begun_at is not null;
 create index distribution_work_awaits_idx on distribution_work (partner, user_id) where awaits_account;
-comment on table distribution_work is 'What is to be done for a release at one partner; written by the worker';
+comment on table distribution_work is 'What is to be done for a release at one partner, which carries it or looks it up; written by the worker';
+comment on column distribution_work.verifies is 'The platform on which the partner looks the release up; NULL for one that carries it';
 comment on column distribution_work.goal is 'deliver: the partner is to have the revision; takedown: it is to have nothing any more';
 comment on column distribution_work.delivered_revision is 'The revision that it has been handed';
 comment on column distribution_work.state is 'What the connector learned: ids of the partner, what was uploaded';

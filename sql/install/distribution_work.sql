@@ -48,8 +48,10 @@ begin
     return query
     select k.id, k.distribution_id, k.user_id, k.goal, k.revision, k.delivered_revision,
            _release_with_files(d.metadata, k.files) || jsonb_build_object('release_date', coalesce(d.release_date, (d.submitted_at at time zone d.time_zone)::date)), k.state,
-           array(select t.platform from distribution_targets t where t.work_id = k.id and t.status not in ('cancelled', 'taken_down') order by 1),
-           not exists (select from distribution_targets t where t.work_id = k.id and t.status not in ('live', 'cancelled', 'taken_down')),
+           array(select t.platform from distribution_targets t
+                  where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('cancelled', 'taken_down') order by 1),
+           not exists (select from distribution_targets t
+                        where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('live', 'cancelled', 'taken_down')),
            k.step, k.is_unsure or k.begun_at is not null, k.publish_at
       from distribution_work k join distributions d on d.id = k.distribution_id
      where k.partner = _claim_steps.partner and k.next_attempt_at <= (select _now()) and not _wants_files(k)
@@ -103,9 +105,9 @@ comment on function _put_off_step(uuid, timestamptz, text) is 'Puts work off unt
 
 -- What a partner says of a release on a platform, NULL for all that the work
 -- is for. An older report than the last, and one that would lead back, change
--- nothing.
+-- nothing; neither does one by_carrier of what a look-up has to find out.
 create function _report_target(work_id uuid, platform text, status text, external_id text, external_url text, reason text,
-                               at timestamptz) returns bigint
+                               at timestamptz, by_carrier boolean default false) returns bigint
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
@@ -118,6 +120,7 @@ begin
               where x.work_id = work_id and (platform is null or x.platform = platform) order by x.platform for no key update
     loop
         continue when at is not null and t.reported_at > at;
+        continue when by_carrier and t.status <> status and _awaits_witness(work_id, t.platform, status);
         if t.status <> status and not (_target_steps() -> t.status ? status
                 -- what waits has not been handed over: nobody can say anything of it
                 and t.status not in ('pending', 'scheduled')
@@ -138,8 +141,8 @@ begin
     return n;
 end
 $$;
-comment on function _report_target(uuid, text, text, text, text, text, timestamptz) is
-    'Takes what a partner says of a release on a platform; returns how many targets changed their state';
+comment on function _report_target(uuid, text, text, text, text, text, timestamptz, boolean) is
+    'Takes what is said of a release on a platform, by its carrier or somebody who knows better; returns how many targets changed their state';
 
 create function _pause_partner(name text, reason text) returns void
 language sql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -202,7 +205,7 @@ begin
         update distribution_work k set files = null where k.id = id;
         verdict := 'again';
     end if;
-    if learned is not null then
+    if learned is not null and (w.verifies is null or w.goal = goal and w.revision = revision) then
         w.state := (select coalesce(jsonb_object_agg(e.key, e.value) filter (where e.value <> 'null'), '{}') from jsonb_each(w.state || learned) e);
     end if;
     if delivered and goal = 'deliver' then
@@ -215,7 +218,9 @@ begin
         w.failures := 0;
         w.last_error := null;
     end if;
-    if w.goal = goal and (w.revision = revision or goal = 'takedown') then
+    if w.verifies is not null then
+        w := _settle_lookup(w, goal, revision, verdict, until, message, reports, retry_after);
+    elsif w.goal = goal and (w.revision = revision or goal = 'takedown') then
         case verdict
             when 'next' then
                 null;
@@ -244,7 +249,7 @@ begin
         end case;
         for report in select r from jsonb_array_elements(coalesce(reports, '[]')) r loop
             perform _report_target(id, report ->> 'platform', report ->> 'status', report ->> 'external_id', report ->> 'external_url',
-                                   report ->> 'reason', null);
+                                   report ->> 'reason', null, true);
         end loop;
         if verdict = 'wait' and w.goal = 'deliver' and w.delivered_revision = w.revision
             and not exists (select from distribution_targets t where t.work_id = id and t.status not in ('live', 'cancelled', 'taken_down', 'failed')) then
@@ -271,14 +276,15 @@ language c volatile strict as 'MODULE_PATHNAME', 'musicverse_distribution_worker
 comment on function _distribution_worker() is 'What the distribution worker of this database tells of itself';
 
 create view distribution_status with (security_invoker = true) as
-select w.pid, w.state, q.waiting, q.due, q.oldest_due, q.under_way, q.takedowns, q.failing,
+select w.pid, w.state, q.waiting, q.due, q.oldest_due, q.under_way, q.takedowns, q.lookups, q.failing,
        w.in_flight, w.requests, w.failures, w.last_error, w.last_error_at
   from _distribution_worker() w,
        (select count(*) filter (where next_attempt_at > _now()) as waiting,
                count(*) filter (where next_attempt_at <= _now()) as due,
                min(next_attempt_at) filter (where next_attempt_at <= _now()) as oldest_due,
                count(*) filter (where begun_at is not null) as under_way,
-               count(*) filter (where goal = 'takedown') as takedowns,
+               count(*) filter (where goal = 'takedown' and k.verifies is null) as takedowns,
+               count(*) filter (where k.verifies is not null) as lookups,
                count(*) filter (where k.failures > 0) as failing
           from distribution_work k where next_attempt_at is not null) q;
 comment on view distribution_status is 'The distribution worker, and how much there is to do';

@@ -226,5 +226,6 @@ extern const MvConnector mv_bundle;
 extern const MvConnector mv_itmsp;
 extern const MvConnector mv_labelgrid;
 extern const MvConnector mv_soundcloud;
+extern const MvConnector mv_verifier;
 
 #endif							/* MV_CONNECTOR_H */
