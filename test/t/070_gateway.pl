@@ -67,6 +67,35 @@ sub run_curl
 	return $stdout;
 }
 
+# ---- what a worker keeps from request to request ends with a change that another process makes
+
+my ($user, $other) = map { "00000000-0000-4000-8000-00000000070$_" } 1, 2;
+sql($node, "select musicverse.set_tier('$_', 'enterprise')") foreach $user, $other;
+my $job = sql($node, "insert into musicverse.generation_jobs (user_id, prompt) values ('$user', 'a battle') returning id");
+my $key = sql($node, "select key from musicverse.create_api_key('$user', 'kept', '{jobs:read}')");
+
+# The statuses of many requests, each of a connection of its own, so that every worker is asked
+sub statuses
+{
+	my %seen;
+	$seen{ get("/api/v1/jobs/$job", { 'x-api-key' => $key })->{status} }++ foreach 1 .. 12;
+	return join ' ', sort keys %seen;
+}
+
+is(statuses(), '200', 'a job is shown to its user');
+foreach my $change (
+	[ 'create policy t_none on musicverse.generation_jobs as restrictive for select using (false)', '404', 'a policy' ],
+	[ 'drop policy t_none on musicverse.generation_jobs', '200', 'none any more' ],
+	[ 'revoke select on musicverse.generation_jobs from musicverse_api', '403', 'a right that is taken away' ],
+	[ 'grant select on musicverse.generation_jobs to musicverse_api', '200', 'and given back' ],
+	[ 'revoke execute on function musicverse._viewer() from musicverse_api', '403', 'that of a function in the policy' ],
+	[ 'grant execute on function musicverse._viewer() to musicverse_api', '200', 'given back too' ],
+	[ "update musicverse.generation_jobs set user_id = '$other' where id = '$job'", '404', 'another owner' ])
+{
+	sql($node, $change->[0]);
+	is(statuses(), $change->[1], "from the next request on: $change->[2]");
+}
+
 # ---- files
 
 my $page = get('/');
