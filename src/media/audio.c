@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include <fcntl.h>
 #include <math.h>
 #include <sndfile.h>
 #include <unistd.h>
@@ -196,6 +197,37 @@ recognise(MvAudio *audio, char *why)
 	return true;
 }
 
+/* ---- stderr ---- */
+
+/*
+ * The decoder of MP3 tells the standard error, which is the server's log, of
+ * each byte that it doesn't like; anybody's file could fill it. Nothing of ours
+ * is written while it is turned away.
+ */
+static int
+hush(const MvAudio *audio)
+{
+	int			kept = -1;
+	int			nowhere;
+
+	if (strcmp(audio->facts.format, "mp3") != 0 || (nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC)) < 0)
+		return -1;
+	kept = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (kept >= 0)
+		dup2(nowhere, STDERR_FILENO);
+	close(nowhere);
+	return kept;
+}
+
+static void
+speak(int kept)
+{
+	if (kept < 0)
+		return;
+	dup2(kept, STDERR_FILENO);
+	close(kept);
+}
+
 /* ---- opening ---- */
 
 static void
@@ -232,8 +264,10 @@ static bool
 open_sound(MvAudio *audio, char *why)
 {
 	SF_INFO    *info = &audio->info;
+	int			kept = hush(audio);
 
 	audio->file = sf_open_virtual(&virtual_io, SFM_READ, info, audio);
+	speak(kept);
 	if (audio->file == NULL)
 	{
 		snprintf(why, MV_AUDIO_ERROR, "is not audio that can be read: it is a damaged %s, or of a kind that is not known", audio->facts.format);
@@ -395,6 +429,7 @@ mv_audio_step(MvAudio *audio, MvAudioFacts *facts, char *why)
 {
 	MvAudioFacts *mine = &audio->facts;
 	int64		n;
+	int			kept;
 
 	why[0] = '\0';
 	if (mine->is_opaque)
@@ -402,7 +437,9 @@ mv_audio_step(MvAudio *audio, MvAudioFacts *facts, char *why)
 		*facts = *mine;
 		return false;
 	}
+	kept = hush(audio);
 	n = sf_readf_float(audio->file, audio->block, BLOCK_SAMPLES / mine->channels);
+	speak(kept);
 	if (n <= 0)
 	{
 		judge(audio, why);

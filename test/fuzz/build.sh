@@ -23,10 +23,10 @@ for source in "$here"/*.c; do
 	# shellcheck disable=SC2046
 	${CC:-cc} -std=c11 -D_GNU_SOURCE -g -O1 -Wall -Wno-unused-function -Wno-declaration-after-statement \
 		-ffunction-sections -fdata-sections -fno-omit-frame-pointer "$@" \
-		-I"$root/src" -I"$includes" $("${PKG_CONFIG:-pkg-config}" --cflags libcurl libcrypto libmicrohttpd libxml-2.0) \
+		-I"$root/src" -I"$includes" $("${PKG_CONFIG:-pkg-config}" --cflags libcurl libcrypto libmicrohttpd libxml-2.0 sndfile) \
 		-c "$source" -o "$object"
 	objects="$objects $object"
 done
 # shellcheck disable=SC2046,SC2086
 ${CC:-cc} "$@" -o "$out/fuzz" $objects -Wl,--gc-sections \
-	-L"$libraries" -lpgcommon -lpgport -lm $("${PKG_CONFIG:-pkg-config}" --libs libcurl libcrypto libxml-2.0)
+	-L"$libraries" -lpgcommon -lpgport -lm $("${PKG_CONFIG:-pkg-config}" --libs libcurl libcrypto libxml-2.0 sndfile)

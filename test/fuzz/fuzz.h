@@ -36,7 +36,8 @@ extern const FuzzTarget guard_targets[],
 			proxies_targets[],
 			operation_targets[],
 			identifiers_targets[],
-			acknowledgement_targets[];
+			acknowledgement_targets[],
+			audio_targets[];
 
 /* server.c: runs the target; false when it raised */
 extern bool fuzz_run(const FuzzTarget *target, const char *data, size_t len);

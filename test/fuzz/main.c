@@ -183,7 +183,7 @@ main(int argc, char **argv)
 	static const FuzzTarget *const all[] = {guard_targets, response_targets, sign_targets, timestamp_targets,
 		schedule_targets, url_targets, attempt_targets, key_text_targets, request_targets, state_buckets_targets,
 	state_usage_targets, state_quotas_targets, proxies_targets, operation_targets, identifiers_targets,
-	acknowledgement_targets};
+	acknowledgement_targets, audio_targets};
 	double		total = argc > 1 ? atof(argv[1]) : 10;
 	uint64		seed = argc > 2 ? strtoull(argv[2], NULL, 10) : 1;
 	const char *only = argc > 3 ? argv[3] : NULL;

@@ -31,6 +31,7 @@ sub run
 	is($? == 0 ? '' : $built, '', 'the parsers build with sanitizers') or return;
 
 	local $ENV{ASAN_OPTIONS}  = "detect_leaks=$leaks:abort_on_error=0";
+	local $ENV{LSAN_OPTIONS}  = "suppressions=$root/test/fuzz/leaks:print_suppressions=0";
 	local $ENV{UBSAN_OPTIONS} = 'print_stacktrace=1';
 	open my $fuzz, '-|', "exec '$dir/fuzz/fuzz' $seconds $seed 2>&1" or die "fuzz: $!";
 	my $rest = '';
