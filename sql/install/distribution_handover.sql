@@ -21,13 +21,13 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function _package_digest(jsonb) is 'A digest of the addresses of a release''s files';
 
--- Without what was found out of the files meanwhile: the same release makes the same package
+-- Of what was found out of the files only what they have to be: the same release makes the same package
 create function _bare_release(release jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$
-    select release || jsonb_build_object('tracks', (select coalesce(jsonb_agg(t - 'file' order by n), '[]')
+    select release || jsonb_build_object('tracks', (select coalesce(jsonb_agg(t - 'file' || jsonb_strip_nulls(jsonb_build_object('sha256', t #> '{file,sha256}')) order by n), '[]')
                                                       from jsonb_array_elements(release -> 'tracks') with ordinality e (t, n)))
 $$;
-comment on function _bare_release(jsonb) is 'A release without the facts of its files';
+comment on function _bare_release(jsonb) is 'A release with the digests of its files, and no other facts of them';
 
 create function _package_input(w distribution_work, release jsonb, scope text) returns jsonb
 language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -204,6 +204,21 @@ end
 $$;
 comment on function _package_of(uuid, text) is 'The work whose package the caller may fetch';
 
+-- By the steps of the worker, which finds the files anew as well
+create function _pack_again(work_id uuid) returns void
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    update distribution_work k
+       set state = case k.goal when 'deliver' then k.state - '{asked_rev,ready_rev,files}'::text[] else k.state - 'removal' end,
+           delivered_revision = case k.goal when 'takedown' then k.delivered_revision end, next_attempt_at = _now()
+     where k.id = work_id and k.begun_at is null and k.state ? case k.goal when 'deliver' then 'ready_rev' else 'removal' end;
+    if found then
+        perform _wake_distribution();
+    end if;
+end
+$$;
+comment on function _pack_again(uuid) is 'Has a package that is gone made again, once';
+
 -- waiting: not packed yet, nor to be fetched at all where a partner takes releases itself
 create function distribution_package(id uuid, platform text)
 returns table (state text, revision int, scope text, file_name text, media_type text, bytes bigint, sha256 text, reason text)
@@ -211,11 +226,9 @@ language plpgsql security definer set search_path = musicverse, pg_catalog, pg_t
 #variable_conflict use_column
 declare
     w distribution_work := _package_of(id, platform);
-    d distributions;
     m media;
     k media_work;
 begin
-    select x.* into d from distributions x where x.id = w.distribution_id;
     select x.* into k from media_work x where x.id = (w.state ->> 'package')::uuid;
     select x.* into m from media x where x.id = k.id;
     if k.state = 'done' and _media_is_here(m) then
@@ -225,17 +238,13 @@ begin
         return;
     elsif w.state ? 'package' and (k.id is null or k.state = 'done') then
         -- it was not fetched for long, or is on another server
-        if current_setting('transaction_read_only') = 'on' then
+        if current_setting('transaction_read_only') = 'on' or w.goal = 'takedown' and w.state ->> 'scope' <> 'takedown' then
             return query select 'expired', coalesce((w.state ->> 'asked_rev')::int, w.revision), w.state ->> 'scope', null::text, null::text, null::bigint, null::text,
-                                'it was removed, as nobody fetched it: asked for outside of a read-only transaction it is packed again';
+                                'it was removed, as nobody fetched it' || case when w.goal = 'deliver' or w.state ->> 'scope' = 'takedown'
+                                    then ': asked for outside of a read-only transaction it is packed again' else '' end;
             return;
         end if;
-        select x.* into w from distribution_work x where x.id = w.id for no key update;
-        if w.begun_at is null then
-            w.state := w.state || _ask_package(w.id, d.metadata || jsonb_build_object('release_date', coalesce(d.release_date, (d.submitted_at at time zone d.time_zone)::date)),
-                                               w.state - 'files', case w.state ->> 'scope' when 'takedown' then 'takedown' else 'full' end);
-            update distribution_work x set state = w.state where x.id = w.id;
-        end if;
+        perform _pack_again(w.id);
     end if;
     return query select case when not w.state ? 'package' then 'waiting' when k.state = 'failed' then 'failed' else 'building' end,
                         coalesce((w.state ->> 'asked_rev')::int, w.revision), w.state ->> 'scope', null::text, null::text, null::bigint, null::text,

@@ -55,22 +55,23 @@ comment on function _package_file_name(jsonb) is 'How the file of a package is c
 
 -- The files of a release in the order they are packed, without their suffixes;
 -- track is NULL for the cover. A number makes each name the only one.
-create function _package_sources(input jsonb) returns table (track int, url text, name text)
+create function _package_sources(input jsonb) returns table (track int, url text, name text, sha256 text)
 language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
     select x.n, x.url,
            _package_folder(input) || '/' || case
                when input ->> 'connector' = 'itmsp' then concat(input ->> 'vendor_id', '_' || lpad(x.disc, 2, '0') || '_' || lpad((x.n + 1)::text, 3, '0'))
                when x.n is null then 'cover'
-               else lpad((x.n + 1)::text, greatest(2, length(x.total::text)), '0') || ' ' || _safe_name(x.title, 80) end
+               else lpad((x.n + 1)::text, greatest(2, length(x.total::text)), '0') || ' ' || _safe_name(x.title, 80) end,
+           x.sha256
       from (select n::int - 1 as n, t ->> 'audio_url' as url, _titled(t ->> 'title', t ->> 'version_title') as title,
-                   case when t ->> 'disc' ~ '^[0-9]{1,2}$' then t ->> 'disc' else '1' end as disc, jsonb_array_length(input #> '{release,tracks}') as total, n as place
+                   case when t ->> 'disc' ~ '^[0-9]{1,2}$' then t ->> 'disc' else '1' end as disc, jsonb_array_length(input #> '{release,tracks}') as total, t ->> 'sha256' as sha256, n as place
               from jsonb_array_elements(input #> '{release,tracks}') with ordinality e (t, n)
              union all
-            select null, input #>> '{release,cover_url}', null, null, 0, 1000000) x
+            select null, input #>> '{release,cover_url}', null, null, 0, null, 1000000) x
      where input ->> 'scope' = 'full' and x.url <> ''
      order by x.place
 $$;
-comment on function _package_sources(jsonb) is 'The files that a package is made of, and their names in it without suffixes';
+comment on function _package_sources(jsonb) is 'The files that a package is made of, their names in it without suffixes, and their digests where they were looked at';
 
 -- ---- the sheet of the artist
 

@@ -40,6 +40,9 @@
 
 #define MV_STEP_LENGTH	64		/* of a step's name, with its end */
 
+/* Told as MV_USER's message, it has the files looked at again, and the step made again: see _settle_step() */
+#define MV_FILE_HAS_CHANGED	"the file has changed since it was inspected"
+
 typedef enum MvGoal
 {
 	MV_DELIVER,					/* the partner is to have the revision */

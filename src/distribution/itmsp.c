@@ -94,6 +94,8 @@ name_of(const MvJob *job, int n)
 
 	if (format == NULL || strspn(format, "abcdefghijklmnopqrstuvwxyz0123456789") != strlen(format) || *format == '\0')
 		format = strrchr(name, '.') + 1;
+	else if (strcmp(format, "rf64") == 0)
+		format = "wav";
 	return n < 0 ? psprintf("%s.%s", id, format) : psprintf("%s_01_%03d.%s", id, n + 1, format);
 }
 

@@ -32,6 +32,7 @@ typedef struct Source
 	int			track;			/* -1 = the cover */
 	const char *url;
 	const char *name;			/* without its suffix */
+	const char *sha256;			/* when it was looked at, or NULL */
 } Source;
 
 /* What is written */
@@ -74,7 +75,7 @@ read_sources(void *arg)
 	Oid			types[1] = {JSONBOID};
 	Datum		values[1] = {PointerGetDatum(packing->task->input)};
 
-	mv_worker_execute(&plan, "select track, url, name from musicverse._package_sources($1)", 1, types, values, NULL);
+	mv_worker_execute(&plan, "select track, url, name, sha256 from musicverse._package_sources($1)", 1, types, values, NULL);
 	if (SPI_processed > MOST_PARTS)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("a package has at most %d files", MOST_PARTS)));
 	packing->nsources = SPI_processed;
@@ -86,6 +87,7 @@ read_sources(void *arg)
 		packing->sources[i].track = track != NULL ? atoi(track) : -1;
 		packing->sources[i].url = kept_text(packing, i, 2);
 		packing->sources[i].name = kept_text(packing, i, 3);
+		packing->sources[i].sha256 = kept_text(packing, i, 4);
 	}
 }
 
@@ -207,6 +209,8 @@ pack_source(Packing *packing, const Source *source)
 	char	   *name;
 
 	mv_media_fetch(packing->task, source->url, &file);
+	if (source->sha256 != NULL && strcmp(source->sha256, file.sha256) != 0)
+		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("%s", MV_FILE_HAS_CHANGED)));
 	name = psprintf("%s.%s", source->name, suffix_of(file.fd, source->track < 0));
 	if (!mv_zip_part(packing->zip, utf8(name), file.bytes))
 		give_up(packing->zip);

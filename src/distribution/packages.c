@@ -153,6 +153,12 @@ finish_look(const MvJob *job, bool removal, MvOutcome *outcome)
 	{
 		outcome->kind = MV_USER;
 		outcome->message = mv_json_text(found, "error");
+		if (strstr(outcome->message, MV_FILE_HAS_CHANGED) != NULL)
+		{
+			mv_learn(outcome, "asked_rev", NULL);
+			outcome->message = MV_FILE_HAS_CHANGED;
+			return;
+		}
 		if (mv_json_text(job->state, "ready_package") != NULL)
 			mv_learn(outcome, "package", mv_json_text(job->state, "ready_package"));
 	}

@@ -120,7 +120,7 @@ end_source(MvDistExchange *exchange)
 	if (source->too_long)
 		error = psprintf("the file is larger than %d kB", mv_max_upload_kb);
 	else if (source->changed)
-		error = "the file has changed since it was inspected";
+		error = MV_FILE_HAS_CHANGED;
 	else if (exchange->file_is_empty)
 		error = "the file is empty";
 	else if (status != 0 && status != 200 && status != 206)

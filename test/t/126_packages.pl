@@ -344,6 +344,30 @@ foreach my $step (qw(folder audio.0 cover metadata))
 	is($at->('string(' . el('package/album/tracks') . '/*' . el('audio_file/checksum') . ')'), md5_hex(slurp_file($sftp->file("$folder/$audio"))), 'which fit');
 }
 
+# ---- with files that are looked at: facts, conversions, drawn covers, and another file than was seen
+
+$node->safe_psql('postgres', "alter system set musicverse.inspect_audio = on");
+$node->reload;
+partner('apple_direct', { provider => 'MiraRecords' }, undef, {});
+$id = release([ 'apple_music', 'distrokid' ], { title => 'Real', cover => 'draw' }, { title => 'One', file => 'real/one.wav' }, { title => 'Two', file => 'real/two.aiff' });
+submit($node, $id);
+wait_target($id, 'processing', $_) foreach qw(apple_music distrokid);
+$judged = judged(fetched($id));
+is(join(' ', map { s{.*/}{}r } @{ $judged->{names} }), '01 One.wav 02 Two.aiff cover.jpg metadata.csv sheet.html checksums.sha256', 'a drawn cover is packed as well') or diag json($judged->{names});
+is($judged->{rows}[1]{Duration}, '0:02', 'the length is the measured one');
+$zip = fetched($id, 'apple_music');
+like(scalar(run("bsdtar -tf '$zip'")), qr/_01_002\.flac/, 'what Apple does not take is converted to FLAC');
+$id = release(['distrokid'], { title => 'Replaced' }, { title => 'One', file => 'real/replaced.wav' });
+wait_for_sql($node, sprintf(q{select state from musicverse.media_work where kind = 'inspect' and input ->> 'url' = %s}, lit("$files/real/replaced.wav")), 'done', 60, 'the file to be looked at');
+http_json('PUT', "$files/louder", {});
+submit($node, $id);
+wait_target($id, 'processing');
+is(sql($node, "select count(*) from musicverse.distribution_history where distribution_id = '$id' and status = 'failed'"), 0, 'another file than was looked at is looked at again');
+my $louder = http('GET', "$files/real/replaced.wav")->{content};
+is(sql($node, sprintf q{select m.sha256 from musicverse.media m join musicverse.media_work w using (id) where w.kind = 'inspect' and w.input ->> 'url' = %s}, lit("$files/real/replaced.wav")), sha256_hex($louder), 'so that its facts are those of the other');
+$zip = fetched($id);
+is(sha256_hex(qx{unzip -p "$zip" "Mira - Replaced/01 One.wav"}), sha256_hex($louder), 'and it is the one that is packed');
+
 stop_process($pid);
 $sftp->stop;
 done_testing();
