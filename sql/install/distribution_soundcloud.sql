@@ -112,7 +112,7 @@ language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     said text := jsonb_path_query_first(answer, '$.**.reset_time') #>> '{}';
 begin
-    if said !~ '^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d [+-]\d{4}$' then
+    if said ~ '^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d [+-]\d{4}$' is not true then
         return null;
     end if;
     return least(86400, greatest(1, ceil(extract(epoch from said::timestamptz - _now()))));

@@ -109,7 +109,8 @@ wait_token($user, 'ready');
 is(join(' ', @{ cloud() }{qw(refreshes refresh_reuses)}), '1 0', 'another pair came');
 is(account_of($node, $user)->{generation}, $before + 1, 'which is the next generation');
 
-# many at once
+# many at once, while the partner takes its time
+faults($partners, { on => 'token', mode => 'ok', delay_ms => 300 });
 $before = account_of($node, $user)->{generation};
 foreach my $round (1 .. 5)
 {
@@ -121,6 +122,8 @@ foreach my $round (1 .. 5)
 }
 is(join(' ', @{ cloud() }{qw(refreshes refresh_reuses)}), '6 0', 'however many ask, it is refreshed once a time');
 is(account_of($node, $user)->{generation}, $before + 5, 'each time to the next generation');
+
+faults($partners);
 
 # the answer is lost before and after the partner has taken the token
 foreach my $case ([ 'before', 'reset', \0, 'ready' ], [ 'after', 'lost', \1, 'login' ])

@@ -286,7 +286,7 @@ pass('nulls where there should be texts are nothing');
 
 # ---- kill -9 after every step: carried out there, the answer lost
 
-foreach my $case ([ upload => 2 ], [ 'playlist-create' => 1 ], [ track => 1 ], [ update => 1 ], [ 'playlist-update' => 1 ])
+foreach my $case ([ upload => 1 ], [ upload => 2 ], [ 'playlist-create' => 1 ], [ track => 1 ], [ update => 1 ], [ update => 2 ], [ 'playlist-update' => 1 ])
 {
 	my ($step, $after) = @$case;
 	anew({ on => $step, mode => 'hang', after => \1, count => 1, skip => $after - 1 });
@@ -294,7 +294,7 @@ foreach my $case ([ upload => 2 ], [ 'playlist-create' => 1 ], [ track => 1 ], [
 	submit($node, $killed);
 	kill_at($step);
 	wait_release($node, $killed, 'live', 120);
-	is(join(' ', scalar(tracks()), cloud()->{distinct_tracks}, cloud()->{tracks}, scalar(lists()), cloud()->{playlists}), '2 2 2 1 1', "killed at $step: each track once, one album");
+	is(join(' ', scalar(tracks()), cloud()->{distinct_tracks}, cloud()->{tracks}, scalar(lists()), cloud()->{playlists}), '2 2 2 1 1', "killed at $step, the $after.: each track once, one album");
 	is(join(' ', map { $_->{sharing} } tracks(), lists()), 'public public public', 'all of it public');
 }
 anew();
@@ -306,6 +306,27 @@ sql($node, "select musicverse.takedown_distribution('$id')");
 kill_at('playlist-delete');
 wait_release($node, $id, 'taken_down', 120);
 is(scalar(tracks()) + scalar(lists()), 0, 'killed at a takedown: nothing is left');
+
+# a user who goes away meanwhile
+anew();
+$id = release({ title => 'Left' });
+submit($node, $id);
+wait_release($node, $id, 'live', 60);
+sql($node, "select musicverse.partner_disconnect('soundcloud', '$user')");
+sql($node, "select musicverse.takedown_distribution('$id')");
+wait_for_sql($node, "select last_error from musicverse.distribution_work where distribution_id = '$id'", 'waits until the user has logged in at SoundCloud', 60, 'the takedown to wait');
+is(scalar(tracks()), 1, 'who has gone away leaves what is there');
+log_in($node, $partners, $user);
+wait_release($node, $id, 'taken_down', 60);
+is(scalar(tracks()), 0, 'and a takedown that waits until he is back');
+
+# a page that leads elsewhere: the token goes nowhere else
+my $elsewhere = start_receiver();
+anew({ on => 'upload', mode => 'lost', count => 1 }, { on => 'tracks', mode => 'fail', status => 200, body => json({ collection => [], next_href => $elsewhere->url('steal') }), count => 1 });
+$id = release({ title => 'Led astray' });
+submit($node, $id);
+wait_release($node, $id, 'live', 60);
+is(join(' ', scalar(tracks()), cloud()->{faulty}{tracks}, $elsewhere->stats('steal')->{received} // 0), '1 1 0', 'a page that leads elsewhere is not followed');
 
 # among many tracks, several pages
 anew();
