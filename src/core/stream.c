@@ -16,6 +16,9 @@
  */
 #include "postgres.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
+
 #include "core/sftp.h"
 #include "core/stream_int.h"
 
@@ -171,6 +174,35 @@ begin_rename(MvStream *stream)
 
 /* ---- a turn ---- */
 
+/*
+ * Everything was handed to libcurl. Megabytes of it may wait for a slow line
+ * still: as long as they go, at the least speed that is allowed, the sink's time
+ * to answer begins with the last of them.
+ */
+static void
+judge_patience(MvStream *stream, int64 now)
+{
+	const MvHandle *handle = stream->sink.exchange.handle;
+	int64		patience = stream->answer_timeout_ms * INT64CONST(1000);
+	int			unsent = 0;
+
+	if (handle && handle->socket >= 0 && ioctl(handle->socket, SIOCOUTQ, &unsent) == 0 && unsent < stream->unsent)
+	{
+		stream->drained += stream->unsent - unsent;
+		stream->drained_at = now;
+	}
+	stream->unsent = unsent;
+	if (now - stream->offered_all_at <= patience)
+		return;
+	if (stream->drained_at > stream->offered_all_at && stream->drained >= stream->low_speed_bytes * stream->answer_timeout_ms / 1000)
+	{
+		stream->offered_all_at = stream->drained_at;
+		stream->drained = 0;
+	}
+	else
+		mv_stream_fail(stream, MV_SIDE_SINK, "no answer within %ld ms of the last byte", stream->answer_timeout_ms);
+}
+
 /* Who is slow is who the other one waits for. */
 static void
 judge_speed(MvStream *stream, int64 now)
@@ -181,8 +213,7 @@ judge_speed(MvStream *stream, int64 now)
 
 	if (stream->offered_all_at != 0)
 	{
-		if (now - stream->offered_all_at > stream->answer_timeout_ms * INT64CONST(1000))
-			mv_stream_fail(stream, MV_SIDE_SINK, "no answer within %ld ms of the last byte", stream->answer_timeout_ms);
+		judge_patience(stream, now);
 		return;
 	}
 	for (int i = 0; i < stream->source_count; i++)

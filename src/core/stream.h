@@ -154,7 +154,8 @@ struct MvStream
 	size_t		ring_size;		/* 0 = MV_STREAM_RING */
 	long		low_speed_bytes;	/* a stream that moves fewer bytes a second … */
 	long		low_speed_seconds;	/* … over so many seconds is ended; 0 = 30 */
-	long		answer_timeout_ms;	/* for the sink to answer when it has got everything; 0 = 120 s */
+	long		answer_timeout_ms;	/* for the sink to answer when it has got everything; 0 = 120 s. What waits to be
+								 * sent in the kernel isn't with the sink: while that moves the time doesn't run */
 	void	   *owner;
 
 	/* what came of it */
@@ -178,6 +179,9 @@ struct MvStream
 	int64		window_start;	/* us */
 	int64		window_moved;
 	int64		offered_all_at; /* us, 0 = not yet */
+	int			unsent;			/* bytes that were waiting in the kernel when it was looked at last */
+	int64		drained;		/* bytes that have left it since offered_all_at … */
+	int64		drained_at;		/* … the last of them then */
 };
 
 /*

@@ -188,6 +188,8 @@ fails(run(from('size=1000'), body('answer=413')), 'sink', qr/it answered HTTP 41
 fails(run(from('size=20000000'), body('reset=1000000')), 'sink', qr/reset by peer|broke/, 'a sink that resets');
 fails(run(from('size=20000000'), body('stall=1000000'), low_speed_bytes => 1000, low_speed_seconds => 1), 'sink', qr/slower than/, 'a sink that reads no more');
 fails(run(from('size=1000'), body('silent=1'), answer_timeout => 300), 'sink', qr/no answer within 300 ms/, 'a sink that never answers');
+$job = run(from('size=6000000'), body('rate=700000'), answer_timeout => 2000);
+is($job->{failed}, 'none', 'what waits in the kernel for a slow sink doesn\'t count as its silence') or diag($job->{error});
 $job = run(from('size=1000', url => "http://127.0.0.1:1/"), memory());
 fails($job, 'source', qr/could not connect/, 'a source that is not there');
 
