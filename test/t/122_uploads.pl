@@ -17,6 +17,7 @@ my $user = user(1);
 sub source { return "$http->{base}/source?$_[0]"; }
 sub sha    { my ($size) = @_; return http('GET', "$http->{base}/sha256?size=$size")->{content}; }
 sub asked  { my ($path) = @_; return grep { index($_->{path}, $path) >= 0 } @{ http_json('GET', "$http->{base}/log") }; }
+sub sha_of { my ($path) = @_; return Digest::SHA->new(256)->addfile($sftp->file($path), 'b')->hexdigest; }
 sub reason { my ($id) = @_; return sql($node, "select coalesce(reason, last_error) from musicverse.distribution_targets where distribution_id = '$id'"); }
 
 # What came of a release that was carried by these steps
@@ -131,13 +132,15 @@ fails(once({ attempts => 20 }, source_url => source('size=1048577&chunked=1')), 
 sql($node, 'alter system reset musicverse.max_upload');
 sql($node, 'select pg_reload_conf()');
 is(whole('/sink?never'), 0, 'nobody got all of what was wrong');
-is(sql($node, "select state from musicverse.partner_status where name = 'scripted'"), 'ready', 'and none of it was held against the partner');
+my @failing = (once({}, source_url => source('size=1000&status=500')), map { carry($node) } 1 .. 5);
+wait_release($node, $_, 'failed', 60) foreach @failing;
+is(sql($node, "select state from musicverse.partner_status where name = 'scripted'"), 'ready', 'and none of it is held against the partner');
 
 # ---- and those that are the partner's
 
 sub partner_is { my ($state, $name) = @_; wait_for_sql($node, "select state from musicverse.partner_status where name = 'scripted'", $state, 60, $name); pass($name); return; }
 
-my @failing = map { once({ attempts => 20 }, path => '/sink?answer=500', source_url => source('size=1000')) } 1 .. 5;
+@failing = (once({ attempts => 20 }, path => '/sink?answer=500', source_url => source('size=1000')), map { carry($node) } 1 .. 4);
 partner_is('failing: only probed', 'a partner that fails is only probed');
 sql($node, "select musicverse.cancel_distribution('$_')") foreach @failing;
 my $id = once({ attempts => 20 }, path => '/sink?answer=403&after=1000000', source_url => source('size=20000000'));
@@ -170,7 +173,6 @@ is(-s $stranger->file('a.wav'), 1000, 'until it is configured anew');
 
 # ---- what breaks in the middle, and goes on
 
-sub sha_of { my ($path) = @_; return Digest::SHA->new(256)->addfile($sftp->file($path), 'b')->hexdigest; }
 sub worker { return sql($node, 'select pid from musicverse.distribution_status'); }
 sub under_way
 {
