@@ -45,7 +45,7 @@ select pg_temp.refusal(format('select configure_partner(%s)', arguments)) from (
     ($$'spotify_direct', 'sftp://example.com:2222/in', '{"username": "mira"}', '{"host_keys": "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'$$),
     ($$'spotify_direct', 'sftp://example.com:2222/in', '{"username": "mira", "password": "p", "private_key": "k"}', '{"host_keys": "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}'$$)) v (arguments);
 savepoint here;
-select configure_partner('spotify_direct', 'sftp://example.com:2222/~/in', '{"username": "mira", "password": "p"}', '{"host_keys": ["SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]}');
+select configure_partner('spotify_direct', 'sftp://example.com:2222/~/in', '{"username": "mira", "password": "p"}', '{"host_keys": ["SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"], "sender": {"dpid": "PADPIDA2012041004F"}}');
 rollback to here;
 select configure_partner('labelgrid', 'https://labelgrid.example.com/', '{"token": "t", "callback_secret": "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="}');
 select name, base_url, is_active, is_shipped, credentials is not null as sealed, installation_id = _sending_as() as ours from partners where name = 'labelgrid';

@@ -343,7 +343,7 @@ comment on function update_release(uuid, jsonb) is
 -- ---- partners
 
 create function _connector_defaults(connector text) returns jsonb
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
     select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "deliver_ahead": 0, "remote_id": "release_id", "live_by": "partner"}'::jsonb
         -- what is handed over by hand says nothing itself
         || case when connector in ('bundle', 'itmsp') then '{"live_by": "verifier"}'::jsonb else '{}' end
@@ -359,6 +359,7 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
         "callback": {"release": "$.data.release_id", "outlet": "$.data.outlet", "type": "$.data.type", "status": "$.data.status",
                      "external_id": "$.data.external_id", "external_url": "$.data.url", "reason": "$.data.error", "at": "$.created_at"}
     }'::jsonb
+        when 'ddex_sftp' then _ddex_defaults()
         when 'itmsp' then '{"provider": null, "genres": {}, "artist_ids": {}, "language": "en"}'
         when 'bundle' then '{"upload_url": null, "note": null, "deliver_ahead": 2592000}'
         when 'verifier' then '{
@@ -370,7 +371,7 @@ comment on function _connector_defaults(text) is 'The config of a partner where 
 
 create function _partner_config(connector text, config jsonb) returns jsonb
 language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
-    select d || config || coalesce(
+    select d || case connector when 'ddex_sftp' then _ddex_preset(config ->> 'preset') else '{}' end || config || coalesce(
                (select jsonb_object_agg(part, (d -> part) || (config -> part))
                   from unnest('{outlets,states,callback}'::text[]) part
                  where jsonb_typeof(config -> part) = 'object' and jsonb_typeof(d -> part) = 'object'), '{}')
@@ -528,7 +529,7 @@ begin
             using errcode = '22023', hint = 'Insert it into musicverse.platforms.';
     end if;
     -- what a shipped partner is stays
-    config := case when p.config ? 'dialect' then jsonb_build_object('dialect', p.config -> 'dialect') else '{}' end || config - 'connector' - 'platforms';
+    config := coalesce((select jsonb_object_agg(m, p.config -> m) from unnest('{dialect,preset}'::text[]) m where p.config ? m), '{}') || config - 'connector' - 'platforms';
     perform _check_partner_config(name, kind, config);
     if credentials is null and p.credentials is null then
         raise exception 'credentials of partner "%" must not be null', name
@@ -569,6 +570,9 @@ begin
                 using errcode = '22023', hint = 'Give an https URL.';
         end if;
         perform _check_sftp_partner(name, base_url, credentials, config);
+        if kind = 'ddex_sftp' then
+            perform _check_ddex_config(name, _partner_config(kind, config));
+        end if;
     elsif kind = 'ddex_sftp' then
         raise exception 'partner URL "%" is no address of an SFTP server', coalesce(left(base_url, 200), 'null')
             using errcode = '22023', hint = 'Write sftp://host:port/path, without a user; sftp://host/~/path begins where the user does.';

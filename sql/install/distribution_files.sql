@@ -156,7 +156,7 @@ language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     rules jsonb := (select jsonb_object_agg(p.name, _rules_of(p.rules)) from distribution_targets t join platforms p on p.name = t.platform
                      where t.work_id = w.id and t.status not in ('cancelled', 'taken_down'));
-    wants_flac boolean := (select p.config ->> 'audio' = 'flac' from partners p where p.name = w.partner);
+    wants_flac boolean := (select _partner_config(p.connector, p.config) ->> 'audio' = 'flac' from partners p where p.name = w.partner);
     item record;
     done record;
     list jsonb := '[]';

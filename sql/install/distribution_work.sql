@@ -157,15 +157,19 @@ create function _refused(w distribution_work, goal text, revision int, message t
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
     w.last_error := message;
-    if _refused.goal = 'deliver' and w.delivered_revision < _refused.revision then
-        -- an earlier revision is there, and stays
-        w.revision := w.delivered_revision;
+    if _refused.goal = 'deliver' and (w.delivered_revision < _refused.revision
+            -- or this one is, and was refused there later
+            or exists (select from distribution_targets t where t.work_id = w.id and t.status = 'live')) then
         insert into distribution_history (distribution_id, user_id, status, reason, detail)
         values (w.distribution_id, w.user_id, 'update_refused', message, jsonb_build_object('revision', _refused.revision, 'partner', w.partner));
         insert into notifications (user_id, kind, title, body)
         select d.user_id, 'distribution.update_refused', format('A change of "%s" was refused', coalesce(d.metadata ->> 'title', 'the release')),
                jsonb_build_object('distribution_id', d.id, 'partner', w.partner, 'revision', _refused.revision, 'reason', message)
           from distributions d where d.id = w.distribution_id;
+    end if;
+    if _refused.goal = 'deliver' and w.delivered_revision < _refused.revision then
+        -- an earlier revision is there, and stays
+        w.revision := w.delivered_revision;
     else
         w.next_attempt_at := null;
         perform _report_target(w.id, null, 'failed', null, null, message, null);

@@ -230,5 +230,6 @@ extern const MvConnector mv_itmsp;
 extern const MvConnector mv_labelgrid;
 extern const MvConnector mv_soundcloud;
 extern const MvConnector mv_verifier;
+extern const MvConnector mv_ddex_sftp;
 
 #endif							/* MV_CONNECTOR_H */

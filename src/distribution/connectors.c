@@ -11,7 +11,7 @@
 #include "utils/numeric.h"
 #include "utils/timestamp.h"
 
-static const MvConnector *const connectors[] = {&mv_bundle, &mv_itmsp, &mv_labelgrid, &mv_soundcloud, &mv_verifier};
+static const MvConnector *const connectors[] = {&mv_bundle, &mv_ddex_sftp, &mv_itmsp, &mv_labelgrid, &mv_soundcloud, &mv_verifier};
 
 /* Those of other modules */
 static const MvConnector *added[8];

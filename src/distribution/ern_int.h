@@ -143,7 +143,7 @@ typedef struct ErnMessage
 
 	/* of the release */
 	const char *type;
-	const char *upc;
+	const char *upc;			/* NULL: it has a GRid */
 	const char *grid;
 	const char *catalog_number;
 	const char *title;
@@ -232,6 +232,7 @@ typedef struct ErnManifestEntry
 	const char *type;
 	const char *message_id;
 	const char *release_id;
+	bool		is_grid;		/* else it is a GTIN */
 	const char *url;
 	const char *hash;
 	const char *delivery;

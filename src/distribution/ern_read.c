@@ -535,7 +535,8 @@ ern_read(Jsonb *release, Jsonb *profile)
 	if (how.json == NULL)
 		ern_problem(&how, "", "must be an object");
 	read_profile(&how, message);
-	message->upc = identifier(&from, "upc", MV_GTIN, true);
+	/* one of the two has to say which release it is */
+	message->upc = identifier(&from, "upc", MV_GTIN, !ern_has(&from, "grid"));
 	message->grid = identifier(&from, "grid", MV_GRID, false);
 	message->catalog_number = ern_text(&from, "catalog_number", NULL);
 	if (message->kind != ERN_PURGE)

@@ -247,9 +247,10 @@ read_entry(ErnObject *from)
 	const char *kind = ern_choice(from, "kind", kinds, kinds[0]);
 
 	entry.message_id = ern_need_text(from, "message_id");
-	entry.release_id = ern_need_text(from, "upc");
-	if (entry.release_id != NULL && !mv_identifier_is_valid(MV_GTIN, entry.release_id, strlen(entry.release_id)))
-		ern_problem(from, "upc", "\"%s\" is no GTIN", entry.release_id);
+	entry.is_grid = ern_has(from, "grid") && !ern_has(from, "upc");
+	entry.release_id = ern_need_text(from, entry.is_grid ? "grid" : "upc");
+	if (entry.release_id != NULL && !mv_identifier_is_valid(entry.is_grid ? MV_GRID : MV_GTIN, entry.release_id, strlen(entry.release_id)))
+		ern_problem(from, entry.is_grid ? "grid" : "upc", "\"%s\" is no %s", entry.release_id, entry.is_grid ? "GRid" : "GTIN");
 	entry.url = ern_text(from, "url", psprintf("./%s/%s.xml", entry.release_id, entry.release_id));
 	entry.hash = ern_text(from, "hash", NULL);
 	entry.type = kind == kinds[3] ? "PurgeReleaseMessage" : "NewReleaseMessage";

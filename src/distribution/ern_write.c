@@ -83,18 +83,19 @@ w_territories(ErnWriter *w, const ErnDeal *deal)
 		w_text(w, "TerritoryCode", "Worldwide");
 }
 
-/* Of the sender, made of the release's UPC; no number for 0 */
+/* Of the sender, made of the release's own; no number for 0 */
 void
 w_proprietary_id(ErnWriter *w, const char *suffix, int number)
 {
+	const char *id = w->message->upc != NULL ? w->message->upc : w->message->grid;
 	char		space[64];
 	char		value[64];
 
 	snprintf(space, sizeof(space), "DPID:%s", w->message->sender);
 	if (number > 0)
-		snprintf(value, sizeof(value), "%s_%s%d", w->message->upc, suffix, number);
+		snprintf(value, sizeof(value), "%s_%s%d", id, suffix, number);
 	else
-		snprintf(value, sizeof(value), "%s_%s", w->message->upc, suffix);
+		snprintf(value, sizeof(value), "%s_%s", id, suffix);
 	w_text_with(w, "ProprietaryId", "Namespace", space, value);
 }
 
@@ -230,7 +231,7 @@ manifest_entry(ErnWriter *w, const ErnManifestEntry *entry)
 	w_text(w, "MessageId", entry->message_id);
 	w_text(w, "URL", entry->url);
 	w_open(w, "IncludedReleaseId");
-	w_text(w, "ICPN", entry->release_id);
+	w_text(w, entry->is_grid ? "GRid" : "ICPN", entry->release_id);
 	w_close(w);
 	w_text(w, "DeliveryType", entry->delivery);
 	w_text(w, "ProductType", "AudioProduct");

@@ -292,7 +292,7 @@ main_release(ErnWriter *w)
 	w_attribute(w, "IsMainRelease", "true");
 	w_open(w, "ReleaseId");
 	w_text(w, "GRid", message->grid);
-	w_text_with(w, "ICPN", "IsEan", strlen(message->upc) == 13 ? "true" : "false", message->upc);
+	w_text_with(w, "ICPN", "IsEan", message->upc != NULL && strlen(message->upc) == 13 ? "true" : "false", message->upc);
 	w_text_with(w, "CatalogNumber", "Namespace", space, message->catalog_number);
 	w_close(w);
 	w_text(w, "ReleaseReference", "R0");

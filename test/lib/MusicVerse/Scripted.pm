@@ -39,8 +39,9 @@ sub scripted
 		push @script, { step => $step, request => $request, $any ? (any => \1) : () };
 	}
 	my $kind = $base =~ /^sftp:/ ? 'ddex_sftp' : 'labelgrid';
+	my $who  = { dpid => 'PADPIDA2012041004F' };
 	sql($node, sprintf q{begin; select musicverse.configure_partner('scripted', %s, %s, %s); update musicverse.partners set connector = 'scripted' where name = 'scripted'; commit},
-		lit($base), lit($credentials), lit({ connector => $kind, platforms => ['spotify'], timeout => 5, priority => 9, %$config, script => \@script }));
+		lit($base), lit($credentials), lit({ connector => $kind, platforms => ['spotify'], timeout => 5, priority => 9, $kind eq 'ddex_sftp' ? (sender => $who, recipient => $who) : (), %$config, script => \@script }));
 	return;
 }
 

@@ -61,7 +61,8 @@ use warnings;
 use IO::Socket::IP;
 use MusicVerse::Test;
 
-# start(file_size => KiB): servers that can't write longer files, as on a full disk
+# start(file_size => KiB): servers that can't write longer files, as on a full disk;
+# start(log => 1): they tell what they do, see ->deeds
 sub start
 {
 	my ($class, %option) = @_;
@@ -73,11 +74,37 @@ sub start
 	rename "$dir/user_key.pub", "$dir/authorized_keys" or die "$dir/authorized_keys: $!";
 	$self->{key} = slurp_file("$dir/user_key");
 	$self->{pidfile} = "$dir/sftp.pid";
-	my $limit = $option{file_size} ? "trap '' XFSZ; ulimit -f " . $option{file_size} * 2 : ':';
-	append_to_file("$dir/serve", "#!/bin/sh\n$limit\necho \$\$ >>$self->{pidfile}\ncd $dir/files && exec " . sftp_server() . " -l ERROR\n");
-	chmod 0755, "$dir/serve";
+	$self->limit($option{file_size});
 	$self->run;
 	return $self;
+}
+
+# What sessions that begin from now on can write; undef for all
+sub limit
+{
+	my ($self, $file_size) = @_;
+	my $dir   = $self->{dir};
+	my $limit = $file_size ? "trap '' XFSZ; ulimit -f " . $file_size * 2 : ':';
+	my $log   = $self->{option}{log} ? "-e -l INFO 2>>$dir/deeds" : '-l ERROR';
+	append_to_file("$dir/serve.new", "#!/bin/sh\n$limit\necho \$\$ >>$self->{pidfile}\ncd $dir/files && exec " . sftp_server() . " $log\n");
+	chmod 0755, "$dir/serve.new";
+	rename "$dir/serve.new", "$dir/serve" or die "$dir/serve: $!";
+	return;
+}
+
+# What the servers did, in order: "rename a b", "close a 5" (so many bytes were written), "remove a", "mkdir a", "opendir a"
+sub deeds
+{
+	my ($self) = @_;
+	my @deeds;
+	foreach my $line (-e "$self->{dir}/deeds" ? split /\n/, slurp_file("$self->{dir}/deeds") : ())
+	{
+		my $own = qr/"\Q$self->{dir}\E\/files\/([^"]*?)\/?"/;
+		if    ($line =~ /rename old $own new $own/)                      { push @deeds, "rename $1 $2"; }
+		elsif ($line =~ /close $own bytes read \d+ written (\d+)/)       { push @deeds, "close $1 $2"; }
+		elsif ($line =~ /(remove|mkdir|rmdir|opendir)(?: name)? $own/)    { push @deeds, "$1 $2"; }
+	}
+	return @deeds;
 }
 
 sub ssh_keygen

@@ -1,0 +1,125 @@
+# Partners who take messages of DDEX by SFTP, in trouble: servers that end in
+# the middle of a file, are full, have another key, refuse us; and kill -9 after
+# every step, carried out there and its answer lost.
+use MusicVerse::Test;
+use MusicVerse::Stream;
+use MusicVerse::Ddex;
+
+# most files here are no audio
+my $node = new_cluster('ddex', 'musicverse.ddex_schema_directory' => ddex_schemas() // '', 'musicverse.inspect_audio' => 'off');
+my $sftp = MusicVerse::Stream::Sftp->start(log => 1);
+my $http = http_server();
+
+sub partner { my ($name, %config) = @_; return MusicVerse::Ddex->new($node, $sftp, $http, $name, %config); }
+sub state_of { my ($partner) = @_; return sql($node, "select state from musicverse.partner_status where name = '$partner->{name}'"); }
+
+# ---- a server that ends in the middle of a file
+
+my $partner = partner('broken', choreography => 'batch');
+my $id = $partner->release({}, size => 6_000_000, query => 'rate=3000000');
+$partner->submit($id);
+my $state = wait_for(sub { my $w = $partner->work($id); ($w->{step} // '') eq 'audio.0' ? $w->{state} : undef }, 60, 'the upload');
+my ($part) = map { $sftp->file("broken/in/$state->{folder}/$state->{release_id}/resources/$_") } "$state->{release_id}_01_001.flac.part";
+wait_for(sub { (-s $part // 0) > 2_000_000 }, 30, 'a part of the file to be there');
+kill KILL => ($sftp->sessions)[-1];
+my $there = -s $part;
+$partner->wait_status($id, 'processing', 120);
+my ($delivery) = $partner->of($id);
+is(MusicVerse::Ddex::wrong_files($delivery), '', 'a file that broke off is whole in the end');
+my ($written) = map { /^close \S+flac\.part (\d+)/ ? $1 : () } $sftp->deeds;
+cmp_ok($written, '<=', 6_000_001 - $there, 'and was continued where it ended');
+is(scalar(grep { /BatchComplete/ } $sftp->deeds), 1, 'one manifest');
+
+# ---- one that is full
+
+$partner = partner('full');
+$sftp->limit(2048);
+kill TERM => $_ foreach $sftp->sessions;
+$id = $partner->release({}, size => 3_000_000);
+$partner->submit($id);
+wait_for_sql($node, "select last_error ~ 'no room|disk full|write' from musicverse.distribution_work where distribution_id = '$id'", 't', 60, 'the disk to be full');
+is($partner->status($id), 'delivering', 'a full disk fails nothing');
+is(scalar($partner->of($id)), 0, 'no message tells of half a file');
+$sftp->limit;
+kill TERM => $_ foreach $sftp->sessions;
+sql($node, "update musicverse.distribution_work set next_attempt_at = musicverse._now() where distribution_id = '$id'; select musicverse._wake_distribution()");
+$partner->wait_status($id, 'processing', 120);
+is(MusicVerse::Ddex::wrong_files(($partner->of($id))[0]), '', 'when there is room again the file is whole');
+
+# ---- one that refuses us, and one that is another
+
+$partner = partner('refusing');
+$partner->configure(credentials => { username => scalar getpwuid($>), password => 'wrong' });
+$id = $partner->release;
+$partner->submit($id);
+wait_for(sub { state_of($partner) =~ /^paused/ }, 60, 'the partner to be paused');
+is($partner->status($id), 'delivering', 'a wrong password pauses the partner, and fails nothing');
+is(scalar($partner->of($id)), 0, 'nothing was sent');
+$partner->configure;
+$partner->wait_status($id, 'processing');
+pass('mended it goes on');
+
+$sftp->stop;
+my $old = $sftp->{fingerprint};
+$sftp->new_host_key;
+$sftp->run;
+kill TERM => $_ foreach $sftp->sessions;
+my $before = () = $sftp->deeds;
+$id = $partner->release;
+$partner->submit($id);
+wait_for(sub { state_of($partner) =~ /^paused/ }, 60, 'the partner to be paused');
+like(sql($node, q{select paused_reason from musicverse.partners where name = 'refusing'}), qr/host key/, 'another host key pauses it too, and is told');
+is(scalar(() = grep { /refusing/ } ($sftp->deeds)[ $before .. 100000 ]), 0, 'and nothing is sent there');
+$partner->configure;
+$partner->wait_status($id, 'processing');
+pass('until it is pinned');
+
+# ---- kill -9 after every step
+
+sql($node, q{
+	create table hold (step text primary key);
+	create function held() returns trigger language plpgsql as $$
+	begin
+		if old.begun_at is not null and new.begun_at is null and exists (select from public.hold h where split_part(old.step, '.', 1) = h.step) then
+			set local lock_timeout = 0;
+			perform pg_sleep(600);
+		end if;
+		return new;
+	end $$;
+	create trigger held before update on musicverse.distribution_work for each row execute function held()});
+
+foreach my $choreography (qw(release_by_release batch))
+{
+	my $batch   = $choreography eq 'batch';
+	my $partner = partner($batch ? 'killbatch' : 'killone', choreography => $choreography);
+	foreach my $step (qw(name mkdir audio cover prepare message), $batch ? 'complete' : (), qw(list read judge))
+	{
+		my $id = $partner->release({ title => "Killed at $step" });
+		my $kill = sub {
+			sql($node, "insert into hold values ('$step'); select musicverse._wake_distribution()");
+			$_[0]->() if $_[0];
+			wait_for_sql($node, q{select count(*) from pg_stat_activity where wait_event = 'PgSleep' and backend_type like 'musicverse%'}, 1, 60, "$step to be carried out");
+			sql($node, 'delete from hold');
+			my $pid = sql($node, q{select pid from pg_stat_activity where wait_event = 'PgSleep' and backend_type like 'musicverse%'});
+			kill KILL => $pid;
+			wait_for(sub { my $now = eval { sql($node, 'select pid from musicverse.distribution_status') }; $now && $now ne $pid }, 60, 'another worker');
+		};
+		my $late = $step =~ /^(list|read|judge)$/;
+		$kill->(sub { $partner->submit($id) }) unless $late;
+		$partner->submit($id) if $late;
+		$partner->wait_status($id, 'processing', 90);
+		my ($delivery) = wait_for(sub { ($partner->of($id))[0] }, 60, 'the delivery');
+		$kill->(sub { $partner->acknowledge($delivery, status => 'ReleaseReceived') if $step ne 'list' }) if $late;
+		$partner->acknowledge($delivery, status => 'ReleaseMadeAvailableToConsumers');
+		$partner->wait_status($id, 'live', 90);
+		my @all = $partner->of($id);
+		is(scalar(@all), 1, "$choreography, killed at $step: one delivery");
+		is(MusicVerse::Ddex::wrong_files($all[0]), '', 'which is whole');
+		is(scalar(grep { /\.part$/ } map { MusicVerse::Ddex::under($_) } $all[0]{dir}, "$all[0]{dir}/resources", $all[0]{folder}), 0, 'and nothing is left of attempts');
+	}
+	my @folders = MusicVerse::Ddex::under("$partner->{dir}/in");
+	is(scalar(@folders), scalar(@{ [ $partner->deliveries ] }), "$choreography: no folder without a delivery");
+	is(scalar(grep { /BatchComplete/ } map { MusicVerse::Ddex::under($_) } @folders), $batch ? scalar(@folders) : 0, "$choreography: one manifest each") if $batch;
+}
+
+done_testing();
