@@ -5,8 +5,8 @@
  * for one in SQL, which would be planned anew at each call. Else by a query,
  * whose plan is kept for each set of arguments that were given; the plan that
  * was made first gives way to the one too many. Of one that only reads, the
- * call is kept too, and evaluated without an executor. Settings that an operation
- * changes end with it.
+ * call is kept too, and evaluated without an executor. Settings that an
+ * operation changes end with it.
  */
 #include "postgres.h"
 

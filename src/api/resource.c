@@ -36,8 +36,8 @@ typedef struct Property
 	const char *name;
 	const char *lead;			/* the name with what stands before and behind it */
 	int			lead_len;
-	const char *column;			/* NULL = the same */
 	Of			of;
+	const char *column;			/* NULL = the same */
 } Property;
 
 #define NAMED(name) name, ", \"" name "\" : ", sizeof(", \"" name "\" : ") - 1
@@ -48,14 +48,14 @@ static const Property track_properties[] = {
 };
 
 static const Property job_v1_properties[] = {
-	{NAMED("job_id"), "id"}, {NAMED("status")}, {NAMED("progress")}, {NAMED("prompt")}, {NAMED("style")}, {NAMED("duration")},
-	{NAMED("params")}, {NAMED("track_id"), "id", OF_TRACK}, {NAMED("result_url"), "audio_url", OF_TRACK}, {NAMED("error")},
+	{NAMED("job_id"), OF_ROW, "id"}, {NAMED("status")}, {NAMED("progress")}, {NAMED("prompt")}, {NAMED("style")}, {NAMED("duration")},
+	{NAMED("params")}, {NAMED("track_id"), OF_TRACK, "id"}, {NAMED("result_url"), OF_TRACK, "audio_url"}, {NAMED("error")},
 	{NAMED("created_at")}, {NAMED("started_at")}, {NAMED("finished_at")}
 };
 
 static const Property job_v2_properties[] = {
 	{NAMED("id")}, {NAMED("status")}, {NAMED("progress")}, {NAMED("prompt")}, {NAMED("style")}, {NAMED("duration")},
-	{NAMED("params")}, {NAMED("track"), NULL, OF_WHOLE_TRACK}, {NAMED("error")}, {NAMED("created_at")}, {NAMED("started_at")},
+	{NAMED("params")}, {NAMED("track"), OF_WHOLE_TRACK}, {NAMED("error")}, {NAMED("created_at")}, {NAMED("started_at")},
 	{NAMED("finished_at")}
 };
 

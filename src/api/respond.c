@@ -185,7 +185,7 @@ two_numbers(const char *policy, const char *first, int64 a, const char *second, 
 	at = stpcpy(at + len, first);
 	at += pg_lltoa(a, at);
 	at = stpcpy(at, second);
-	at += pg_lltoa(b, at);
+	pg_lltoa(b, at);
 	return text;
 }
 

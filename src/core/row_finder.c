@@ -5,8 +5,8 @@
  * its filter. When that plan is a scan of a B-tree by the key and a filter of
  * plain functions, the scan is done here: it takes the same locks, asks for the
  * same rights, reads by the same snapshot and evaluates the plan's own filter,
- * but keeps what the executor makes and judges anew for each query. Any other plan is
- * left to the executor, as is a search within a search.
+ * but keeps what the executor makes and judges anew for each query. Any other
+ * plan is left to the executor, as is a search within a search.
  *
  * What is kept was made for one plan and one user, and is made again when
  * either is another: a change of the table, of its policies, of a function in
