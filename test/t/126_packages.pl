@@ -6,6 +6,8 @@ use utf8;
 use Digest::SHA qw(sha256_hex);
 use Digest::MD5 qw(md5_hex);
 use MusicVerse::LabelGrid qw(wait_release submit targets_of);
+use MusicVerse::Lookups;
+use MusicVerse::Partners;
 use MusicVerse::Stream;
 use MusicVerse::Test;
 
@@ -343,6 +345,25 @@ foreach my $step (qw(folder audio.0 cover metadata))
 	my ($audio) = grep { /flac$/ } @there;
 	is($at->('string(' . el('package/album/tracks') . '/*' . el('audio_file/checksum') . ')'), md5_hex(slurp_file($sftp->file("$folder/$audio"))), 'which fit');
 }
+
+# ---- confirmed by a look-up
+
+my $catalogues = MusicVerse::Partners->start;
+my $upc = gtin(4711);
+partner('distrokid_lookup', { connector => 'verifier', platforms => ['distrokid'], dialect => 'deezer', poll_interval => 0.2, poll_interval_max => 1, timeout => 10, absent_twice => 0 }, $catalogues->base('/deezer'));
+$id = release(['distrokid'], { title => 'Found', upc => $upc }, 'One');
+submit($node, $id);
+wait_target($id, 'processing');
+shows($catalogues, deezer => { "upc:$upc" => { title => 'Found' } });
+wait_target($id, 'live');
+like(sql($node, "select external_url from musicverse.distribution_targets where distribution_id = '$id'"), qr/^http/, 'what was uploaded by hand is found in a catalogue, and is live');
+sql($node, "select musicverse.takedown_distribution('$id')");
+wait_for_sql($node, "select state ->> 'removal' from musicverse.distribution_work where distribution_id = '$id' and verifies is null", 'asked', 60, 'the owner to be asked');
+shows($catalogues, deezer => {});
+wait_target($id, 'taken_down');
+pass('and taken down when it is not found any more');
+sql($node, q{select musicverse.set_partner_active('distrokid_lookup', false)});
+$catalogues->stop;
 
 # ---- with files that are looked at: facts, conversions, drawn covers, and another file than was seen
 
