@@ -131,6 +131,7 @@ curtains(const MvCover *cover, MvRandom *random)
 	uint32		seed = (uint32) mv_random_next(random);
 	float		lean = mv_random_range(random, -0.6, 0.6);
 	float		inks[MV_COVER_INKS][3];
+	float		strength[MV_COVER_INKS];
 
 	for (int k = 0; k < MV_COVER_INKS; k++)
 	{
@@ -139,6 +140,8 @@ curtains(const MvCover *cover, MvRandom *random)
 		inks[k][0] = mv_linear((int) ink.r);
 		inks[k][1] = mv_linear((int) ink.g);
 		inks[k][2] = mv_linear((int) ink.b);
+		/* white light makes fog of the coloured one */
+		strength[k] = 0.22f + 0.93f * fminf(palette->ink[k].c / 0.12f, 1);
 	}
 	for (int j = 0; j < SIDE; j++)
 		for (int i = 0; i < SIDE; i++)
@@ -157,7 +160,7 @@ curtains(const MvCover *cover, MvRandom *random)
 				float		height = foot - y;
 				float		light = height < 0 ? expf(-height * height * 260) : expf(-height * (4.2f + 1.2f * k));
 
-				light *= 0.34f + 0.32f * mv_noise(s * 5.5f + k * 11, y * 0.5f, seed + 9);
+				light *= strength[k] * (0.34f + 0.32f * mv_noise(s * 5.5f + k * 11, y * 0.5f, seed + 9));
 				r += light * inks[k][0];
 				g += light * inks[k][1];
 				b += light * inks[k][2];
@@ -217,7 +220,8 @@ mv_cover_gradient(MvCover *cover)
 {
 	MvRandom	random = mv_random_stream(cover->seed, "gradient");
 	int			kind = mv_random_below(&random, 5);
-	MvField    *field = kind == 1 && cover->palette.dark ? curtains(cover, &random) : mesh(cover, &random, kind >= 3);
+	bool		night = cover->palette.ground.l < 0.4f;
+	MvField    *field = kind == 1 && night ? curtains(cover, &random) : mesh(cover, &random, kind >= 3);
 	float	   *columns = kind == 2 ? flutes(cover, &random) : NULL;
 
 	mv_canvas_field(cover, field, columns);

@@ -169,12 +169,19 @@ mv_cover_palette(MvCover *cover, const MvColor *inks, float ground_hue, float gr
 				/* An ink becomes the ground; night or paper takes its place */
 				int			chosen = 0;
 				MvColor		ground;
+				float		warm;
 
 				for (int i = 1; i < MV_COVER_INKS; i++)
 					if (palette->ink[i].c > palette->ink[chosen].c)
 						chosen = i;
 				ground = palette->ink[chosen];
-				palette->dark = ground.l < 0.64f;
+				/*
+				 * Deep enough for light text, or light enough for dark: in between
+				 * neither stands out. Deep yellow and orange would be brown.
+				 */
+				warm = fmodf(ground.h + 360, 360);
+				palette->dark = ground.l < 0.64f && (warm < 42 || warm > 118);
+				ground.l = palette->dark ? fminf(ground.l, 0.51f) : warm >= 42 && warm <= 118 ? fmaxf(ground.l, 0.70f) : ground.l;
 				palette->ink[chosen] = palette->dark ? (MvColor) {0.95f, 0.03f, ground.h + 40} : (MvColor) {0.22f, 0.05f, ground.h - 30};
 				palette->ground = ground;
 				palette->ground2 = (MvColor) {ground.l + (palette->dark ? -0.07f : 0.06f), ground.c, ground.h + 12};

@@ -3,9 +3,9 @@
  * the margin.
  *
  * The title takes the largest size at which its lines, five at most, fit their
- * share of the cover without breaking a word; then lines are evened out. Only
- * what doesn't fit at the smallest size breaks words, and in the end loses its
- * tail to an ellipsis. The ink of the letters stands at the margin, not their
+ * share of the cover without breaking a word; then lines are evened out. A word
+ * that would be set smaller than the artist is broken, with a hyphen where its
+ * script has them; what doesn't fit then loses its tail to an ellipsis. The ink of the letters stands at the margin, not their
  * boxes, so a large and a small line begin at the same place to the eye.
  */
 #include "postgres.h"
@@ -22,6 +22,7 @@
 #define WIDTH (1 - 2 * MV_COVER_MARGIN)
 #define LARGEST 0.175
 #define SMALLEST 0.042
+#define UNBROKEN 0.060			/* a title of few words is broken rather than set smaller */
 #define ARTIST_LARGEST 0.056
 #define ARTIST_SMALLEST 0.030
 #define MOST_LINES 5
@@ -120,7 +121,7 @@ set_size(MvCover *cover, int which, const Scripts *scripts, double size)
 	pango_attr_list_insert(attributes, pango_attr_language_new(pango_language_from_string(scripts->language)));
 	if (scripts->simple)
 		pango_attr_list_insert(attributes, pango_attr_letter_spacing_new((int) (tracking * size * cover->size * PANGO_SCALE)));
-	pango_attr_list_insert(attributes, pango_attr_insert_hyphens_new(FALSE));
+	pango_attr_list_insert(attributes, pango_attr_insert_hyphens_new(scripts->simple));
 	pango_layout_set_attributes(layout, attributes);
 	pango_attr_list_unref(attributes);
 	pango_layout_set_line_spacing(layout, leading);
@@ -219,15 +220,12 @@ fit_one(MvCover *cover, int which, double height)
 		if (found > size * 1.12 || lines == most)
 			size = Max(found, size);
 	}
-	if (size == 0)
-	{
-		/* one long word may be smaller before it is broken */
-		size = largest_size(cover, which, &scripts, smallest * 0.72, largest, height, which == TITLE ? 2 : 1);
-	}
-	if (size == 0)
+	if (size == 0 || (which == TITLE && size < UNBROKEN && pango_layout_get_line_count(layout) <= 2))
 	{
 		pango_layout_set_wrap(layout, PANGO_WRAP_WORD_CHAR);
-		size = largest_size(cover, which, &scripts, smallest, largest, height, most);
+		size = which == TITLE ? largest_size(cover, which, &scripts, smallest, 0.1, height, 2) : 0;
+		if (size == 0)
+			size = largest_size(cover, which, &scripts, smallest, largest, height, most);
 	}
 	if (size == 0)
 	{
