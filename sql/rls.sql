@@ -37,6 +37,8 @@ begin
     insert into musicverse.distribution_work (distribution_id, user_id, partner, verifies, last_error) values (made, account, 'spotify_lookup', 'spotify', owner);
     insert into musicverse.distribution_facts (distribution_id, user_id, track_id, platform, territory, day, source, streams, revenue, currency)
     values (made, account, account, 'spotify', owner, '2026-10-01', 'labelgrid', 1, 1, 'EUR');
+    insert into musicverse.partner_syncs (partner, user_id, distribution_id, note) values ('labelgrid', account, made, owner);
+    insert into musicverse.counter_snapshots (partner, remote_id, day, distribution_id, user_id, plays, likes, downloads, shares) values ('soundcloud', owner, '2026-10-01', made, account, 1, 1, 1, 1);
     with r as (insert into musicverse.dsr_reports (partner, report, state, bytes, sha256) values ('labelgrid', owner, 'imported', 1, 'x') returning id)
     insert into musicverse.dsr_products (report_id, product, channel, lines, distribution_id, user_id) select r.id, 1, owner, 1, made, account from r;
     insert into musicverse.notifications (user_id, kind, title) values (account, 'test', owner);

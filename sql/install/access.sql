@@ -44,7 +44,7 @@ begin
     end loop;
 
     foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts,
-        distributions,distribution_facts,dsr_products,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts,partner_authorizations}'::text[] loop
+        distributions,distribution_facts,counter_snapshots,partner_syncs,dsr_products,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts,partner_authorizations}'::text[] loop
         execute format('create policy own_rows on %I for select
             using (_may_see((select _viewer()), user_id))', name);
     end loop;
@@ -80,7 +80,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
         when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,isrc_prefixes,gtin_prefixes,
             partner_callbacks,partner_listings,partner_acknowledgements,partner_statuses,distribution_work,distribution_status,distribution_lookups,media,media_work,media_status,partner_status,dsr_reports,dsr_lines,dsr_products,dsr_rejects,release_recordings,distribution_success_rate,webhook_success_rate,adoption}'::text[]
         when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,_readable_partner_accounts,
-            distribution_facts,counted_facts,distribution_stats,release_stats,track_stats,platform_stats,
+            partner_syncs,counter_snapshots,distribution_facts,counted_facts,distribution_stats,release_stats,track_stats,platform_stats,
             distributions,distribution_targets,distribution_history,notifications}'
         when 'anon' then '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}' end,
     case kind

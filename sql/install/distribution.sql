@@ -344,7 +344,7 @@ comment on function update_release(uuid, jsonb) is
 
 create function _connector_defaults(connector text) returns jsonb
 language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
-    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "deliver_ahead": 0, "remote_id": "release_id", "live_by": "partner"}'::jsonb
+    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "analytics_interval": null, "deliver_ahead": 0, "remote_id": "release_id", "live_by": "partner"}'::jsonb
         -- what is handed over by hand says nothing itself
         || case when connector in ('bundle', 'itmsp') then '{"live_by": "verifier"}'::jsonb else '{}' end
         || case connector when 'soundcloud' then '{
@@ -353,6 +353,7 @@ language sql immutable parallel safe set search_path = musicverse, pg_catalog, p
         when 'labelgrid' then '{
         "label_id": null, "genres": {}, "catalogue_prefix": "MV", "recording_country": null,
         "outlets": {"apple_music": "apple", "youtube_music": "youtube", "amazon_music": "amazon"},
+        "stores": {"apple_music": "ITUNES", "youtube_music": "YOUTUBE", "amazon_music": "AMAZON"},
         "states": {"pending": "processing", "pending_review": "processing", "queued": "processing", "preparing": "processing", "processing": "processing",
                    "scheduled": "processing", "delivered": "processing", "complete": "processing", "completed": "processing", "live": "live",
                    "error": "failed", "failed": "failed", "rejected": "failed", "action_needed": "failed", "removed": "taken_down", "taken_down": "taken_down"},
@@ -373,7 +374,7 @@ create function _partner_config(connector text, config jsonb) returns jsonb
 language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
     select d || case connector when 'ddex_sftp' then _ddex_preset(config ->> 'preset') else '{}' end || config || coalesce(
                (select jsonb_object_agg(part, (d -> part) || (config -> part))
-                  from unnest('{outlets,states,callback}'::text[]) part
+                  from unnest('{outlets,stores,states,callback}'::text[]) part
                  where jsonb_typeof(config -> part) = 'object' and jsonb_typeof(d -> part) = 'object'), '{}')
       from _connector_defaults(connector) d
 $$;
@@ -417,12 +418,12 @@ begin
     for item in
         select v.name, v.low, v.high, _partner_config(connector, config) -> v.name as value
           from (values ('concurrency', 1, 1000), ('timeout', 0.1, 3600), ('attempts', 1, 1000), ('priority', -1000, 1000),
-                       ('poll_interval', 0.1, 86400), ('deliver_ahead', 0, 2592000),
+                       ('poll_interval', 0.1, 86400), ('analytics_interval', 0.1, 604800), ('deliver_ahead', 0, 2592000),
                        ('processing_limit', 0, 604800)) v (name, low, high)
          where _partner_config(connector, config) ? v.name
     loop
         if item.value <> 'null' and (jsonb_typeof(item.value) <> 'number' or item.value::numeric not between item.low and item.high)
-            or item.value = 'null' and item.name <> 'poll_interval' then
+            or item.value = 'null' and item.name not in ('poll_interval', 'analytics_interval') then
             raise exception '% of partner "%" cannot be %', item.name, name, item.value
                 using errcode = '22023', hint = format('It is a number from %s to %s.', item.low, item.high);
         end if;
@@ -441,7 +442,7 @@ begin
         end if;
     end loop;
     perform _check_package_config(name, connector, config);
-    foreach item.name in array '{outlets,states,callback,genres}'::text[] loop
+    foreach item.name in array '{outlets,stores,states,callback,genres}'::text[] loop
         if config ? item.name and jsonb_typeof(config -> item.name) <> 'object' then
             raise exception '% of partner "%" must be a JSON object', item.name, name using errcode = '22023';
         end if;

@@ -28,6 +28,8 @@ begin
     get diagnostics n = row_count;
     update partner_accounts a set begun_at = null, next_attempt_at = least(a.next_attempt_at, _now())
      where (a.partner, a.user_id) in (select x.partner, x.user_id from partner_accounts x where x.begun_at is not null for no key update skip locked);
+    update partner_syncs y set begun_at = null, next_attempt_at = least(y.next_attempt_at, _now())
+     where y.id in (select x.id from partner_syncs x where x.begun_at is not null for no key update skip locked);
     return n;
 end
 $$;

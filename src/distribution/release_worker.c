@@ -13,6 +13,7 @@
 
 #include "distribution/accounts.h"
 #include "distribution/releases_int.h"
+#include "distribution/sync.h"
 
 #define CLAIMS_A_TURN	64	/* at one partner */
 
@@ -53,6 +54,10 @@ plan(TimestampTz now)
 		room = Min(mv_dist_partner_room(partner, now), mv_dist_concurrency - mv_dist.in_flight);
 		if (room > 0 && partner->connector->account_path != NULL)
 			more |= mv_account_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
+		/* numbers come last: they can wait */
+		room = Min(mv_dist_partner_room(partner, now), mv_dist_concurrency - mv_dist.in_flight);
+		if (room > 0 && mv_sync_find(partner->connector->name) != NULL)
+			more |= mv_sync_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
 	}
 	mv_dist_partners_rotate();
 	mv_dist.dirty = more;

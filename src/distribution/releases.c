@@ -19,6 +19,7 @@ int			mv_dist_max_response_kb = 1024;
 int			mv_dist_poll_interval_s = 5 * 60;
 
 static bool inspect_audio = true;
+static int	analytics_interval = 6 * SECS_PER_HOUR;
 static int	release_lead_time = 7 * SECS_PER_DAY;
 
 void
@@ -32,6 +33,9 @@ mv_releases_init(void)
 	DefineCustomIntVariable("musicverse.distribution_poll_interval", "How often partners are asked what became of a release.",
 							"Of a partner whose config has no poll_interval.",
 							&mv_dist_poll_interval_s, 5 * 60, 1, SECS_PER_DAY, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomIntVariable("musicverse.analytics_interval", "How often partners are asked how releases were heard.",
+							"Of a partner whose config has no analytics_interval.",
+							&analytics_interval, 6 * SECS_PER_HOUR, 60, 7 * SECS_PER_DAY, PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.distribution_concurrency", "Requests to partners that the worker has under way at most.",
 							NULL, &mv_dist_concurrency, 64, 1, 1000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("musicverse.max_partner_response", "Longest answer or callback of a partner that is read.",

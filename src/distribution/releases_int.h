@@ -10,6 +10,7 @@
  *   release_end.c       what came of it, whose fault it was
  *   release_settle.c    and settled
  *   accounts.c          what is asked of partners for accounts of users
+ *   sync.c              and for numbers
  *   connectors.c        the list of connectors, and what they need of JSON
  *
  * Work is not kept in memory: what is due is claimed from the table in
