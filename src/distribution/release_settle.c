@@ -42,14 +42,14 @@ read_http(const MvTransfer *transfer, MvResponse *response)
 static void
 read_sftp(const MvDistExchange *exchange, MvResponse *response)
 {
-	const MvStreamSink *sink = exchange->stream != NULL ? &exchange->stream->sink : NULL;
+	const MvStream *stream = exchange->stream;
 
 	if (exchange->status != 200)
 		response->body = exchange->error;
-	else if (exchange->request.sftp == MV_SFTP_LIST)
-		response->body = mv_dist_sftp_names(sink->memory, sink->memory_len);
-	else if (exchange->request.sftp == MV_SFTP_GET)
-		response->body = text_of(sink->memory, sink->memory_len);
+	else if (exchange->request.sftp == MV_SFTP_LIST && stream != NULL)
+		response->body = mv_dist_sftp_names(stream->sink.memory, stream->sink.memory_len);
+	else if (exchange->request.sftp == MV_SFTP_GET && stream != NULL)
+		response->body = text_of(stream->sink.memory, stream->sink.memory_len);
 }
 
 static char *

@@ -33,7 +33,8 @@ mv_dist_sftp_check(MvDistExchange *exchange)
 
 	if (base_url == NULL || pg_strncasecmp(base_url, SCHEME, strlen(SCHEME)) != 0)
 		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("partner \"%s\" has no base_url that begins with sftp://", exchange->job.partner)));
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partner \"%s\" has no base_url that begins with sftp://", exchange->job.partner)));
 	if (request->sftp == MV_SFTP_COMMANDS ? request->commands == NIL : request->path == NULL)
 		elog(ERROR, "step \"%s\" asks for nothing", exchange->step);
 }

@@ -65,11 +65,12 @@ $got = goes(sftp_steps($sftp,
 	list     => { sftp => 'list', path => '/20261125' },
 	get      => { sftp => 'get', path => '/20261125/a.xml' },
 	'?taken' => { sftp => 'put', path => '/20261125/a.wav', temporary => '/20261125/.b.part', source_url => source('size=1000') },
-	'?none'  => { sftp => 'get', path => '/nowhere' },
+	'?gone'  => { sftp => 'get', path => '/nowhere' },
 	'?exist' => { sftp => 'commands', commands => [ [ 'mkdir', '/20261125' ] ] },
 	'?lost'  => { sftp => 'commands', commands => [ [ 'delete', '/nowhere' ] ] },
+	none     => { nothing => \1, sftp => 'list', path => '/' },
 	rename   => { sftp => 'commands', commands => [ [ 'rename', '/20261125/a.xml', '/20261125/b.xml' ], [ 'delete', '/20261125/.b.part' ] ] }));
-is_deeply([ map { $got->{$_}{status} } qw(mkdir put xml made list get taken none exist lost rename) ], [ 200, 200, 200, 200, 200, 200, 409, 404, 409, 404, 200 ], 'what an SFTP server says');
+is_deeply([ map { $got->{$_}{status} } qw(mkdir put xml made list get taken gone exist lost none rename) ], [ 200, 200, 200, 200, 200, 200, 409, 404, 409, 404, 200, 200 ], 'what an SFTP server says');
 is(sha_of('20261125/a.wav'), sha(3000000), 'the file is there');
 is_deeply([ @{ $got->{put} }{qw(bytes sha256)} ], [ 3000000, sha(3000000) ], 'as it is told');
 is(join(' ', sort split /\n/, $got->{list}{body}), 'a.wav a.xml', 'names in a directory');
