@@ -73,4 +73,60 @@ select _store_lookup_token('spotify_lookup', '{"access_token": "tok2"}', _now())
 select _store_lookup_token('spotify_lookup', '{"access_token": "tok3"}', _now()), _lookup_token_worked('spotify_lookup') as was_in_doubt, _lookup_token_refused('spotify_lookup', 'infinity') as once;
 select configure_partner('spotify_lookup', null, null) is not null as configured;
 select count(*) from partner_tokens;
+
+-- what becomes of a release that is looked up
+\set user '00000000-0000-4000-8000-0000000000e1'
+insert into tracks (id, user_id, title, style, audio_url, cover_url, isrc, duration) values ('00000000-0000-4000-9000-0000000000e1', :'user', 'Rain', 'ambient', 'https://a.example.com/1.flac', 'https://a.example.com/1.png', 'QZABC2600001', 60);
+select configure_partner('labelgrid', 'https://labelgrid.example.com', '{"token": "t"}', '{"live_by": "verifier"}'), set_partner_active('apple_lookup', false);
+create function pg_temp.release() returns uuid language sql as $$
+    select create_distribution('00000000-0000-4000-8000-0000000000e1', '{00000000-0000-4000-9000-0000000000e1}', '{spotify,deezer,tidal}', null,
+        '{"artist": "Mira", "label": "Mira Records", "language": "en", "p_line": "2026 Mira Records", "c_line": "2026 Mira Records", "upc": "4006381333931"}')
+$$;
+create function pg_temp.carried(d uuid, goal text, verdict text, report text) returns text language sql as $$
+    select _begin_step(k.id, 'poll', false, 1000) from distribution_work k where k.distribution_id = d and k.verifies is null;
+    select _settle_step(k.id, 'poll', goal, k.revision, verdict, null, true, _now() + '1 hour', null, jsonb_build_array(jsonb_build_object('status', report)), null, false)
+      from distribution_work k where k.distribution_id = d and k.verifies is null;
+$$;
+create function pg_temp.looked(d uuid, place text, goal text, verdict text, learned jsonb, report text default null, message text default null) returns text language sql as $$
+    select _begin_step(k.id, 'upc', false, 1000) from distribution_work k where k.distribution_id = d and k.verifies = place;
+    select _settle_step(k.id, 'upc', goal, k.revision, verdict, learned, false, _now() + '1 hour', message,
+                        case when report is not null then jsonb_build_array(jsonb_build_object('status', report, 'external_id', 'x1')) end, null, false)
+      from distribution_work k where k.distribution_id = d and k.verifies = place;
+$$;
+create function pg_temp.places(d uuid) returns text language sql as $$
+    select string_agg(concat_ws(' ', platform, status, external_id), ', ' order by platform) from distribution_targets where distribution_id = d
+$$;
+create function pg_temp.lookups(d uuid) returns text language sql as $$
+    select string_agg(concat_ws(' ', platform, goal, state, looks, failures, last_error), ', ' order by platform) from distribution_lookups where distribution_id = d
+$$;
+select pg_temp.release() as d \gset
+select submit_distribution(:'d'), pg_temp.lookups(:'d');
+select pg_temp.carried(:'d', 'deliver', 'wait', 'processing'), pg_temp.places(:'d');
+select pg_temp.lookups(:'d'), (select count(*) from _claim_steps('spotify_lookup', 9) c where c.distribution_id = :'d' and c.platforms = '{spotify}' and not c.all_live) as claimed;
+select _next_lookup(k.id, _partner_config(p.connector, p.config)) from distribution_work k join partners p on p.name = k.partner where k.distribution_id = :'d' and k.verifies is not null order by k.partner;
+-- a carrier's word counts where nobody looks
+select pg_temp.carried(:'d', 'deliver', 'wait', 'live'), pg_temp.places(:'d');
+-- no end of a look-up is one of the release
+select pg_temp.looked(:'d', 'spotify', 'deliver', 'again', null, null, 'no sense'), pg_temp.looked(:'d', 'deezer', 'deliver', 'user', null, null, 'not that');
+select pg_temp.places(:'d'), pg_temp.lookups(:'d');
+select update_release(:'d', '{"label": "Mira & Sons"}'), pg_temp.lookups(:'d');
+-- an answer about what it was before counts for nothing
+select _begin_step(k.id, 'upc', false, 1000) from distribution_work k where k.distribution_id = :'d' and k.verifies = 'deezer';
+select update_release(:'d', '{"label": "Mira Records"}');
+select _settle_step(k.id, 'upc', 'deliver', 2, 'done', '{"found": "x1"}', false, null, null, '[{"status": "live"}]', null, false) from distribution_work k where k.distribution_id = :'d' and k.verifies = 'deezer';
+select pg_temp.places(:'d'), pg_temp.lookups(:'d');
+select pg_temp.looked(:'d', 'spotify', 'deliver', 'done', '{"found": "x1", "looks": 1}', 'live'), pg_temp.places(:'d'), pg_temp.lookups(:'d');
+-- taken down, as the carrier says; and as is seen
+select takedown_distribution(:'d'), pg_temp.lookups(:'d');
+select pg_temp.carried(:'d', 'takedown', 'done', 'taken_down'), pg_temp.places(:'d');
+select pg_temp.lookups(:'d');
+select pg_temp.looked(:'d', 'spotify', 'takedown', 'wait', '{"absent_since": "1"}'), pg_temp.looked(:'d', 'deezer', 'takedown', 'done', null, 'taken_down');
+select pg_temp.places(:'d'), pg_temp.lookups(:'d');
+select pg_temp.looked(:'d', 'spotify', 'takedown', 'done', null, 'taken_down'), pg_temp.places(:'d');
+-- cancelled
+select pg_temp.release() as e \gset
+select submit_distribution(:'e'), pg_temp.carried(:'e', 'deliver', 'wait', 'processing');
+select cancel_distribution(:'e');
+select distinct _next_lookup(k.id, _partner_config(p.connector, p.config)) from distribution_work k join partners p on p.name = k.partner where k.distribution_id = :'e' and k.verifies is not null;
+select pg_temp.refusal($$select configure_partner('spotify_lookup', 'https://x.example.com', '{}', '{"connector": "labelgrid"}')$$), pg_temp.refusal($$select configure_partner('labelgrid', 'https://x.example.com', '{}', '{"connector": "verifier", "dialect": "deezer"}')$$);
 rollback;

@@ -516,6 +516,10 @@ begin
             using errcode = '22023',
                 hint = 'For a partner of your own put connector and platforms into config. Connectors: ddex_sftp, itmsp, soundcloud, labelgrid, bundle, verifier.';
     end if;
+    if (kind = 'verifier') <> (p.connector = 'verifier') and exists (select from distribution_work k where k.partner = name) then
+        raise exception 'partner "%" cannot become %', name, case kind when 'verifier' then 'one that looks releases up: it carries some' else 'one that carries releases: it looks some up' end
+            using errcode = '55000', hint = 'Configure another one.';
+    end if;
     if jsonb_typeof(config -> 'platforms') = 'array' then
         places := array(select jsonb_array_elements_text(config -> 'platforms'));
     else

@@ -114,11 +114,11 @@ begin
     select b.distribution_id, b.user_id, b.partner, b.platform, b.goal, b.revision, b.publish_at, b.at, jsonb_build_object('since', floor(extract(epoch from b.at)))
       from _lookups_to_begin(_begin_lookups.distribution_id, verifier, told) b
         on conflict on constraint distribution_work_distribution_id_partner_key do update
-       set goal = excluded.goal, revision = excluded.revision, publish_at = excluded.publish_at, failures = 0, last_error = null,
+       set verifies = excluded.verifies, goal = excluded.goal, revision = excluded.revision, publish_at = excluded.publish_at, failures = 0, last_error = null,
            state = excluded.state || case when k.state ? 'found' then jsonb_build_object('found', k.state -> 'found', 'found_at', k.state -> 'found_at') else '{}' end,
            -- an answer that is awaited is settled first
            next_attempt_at = case when k.begun_at is null then excluded.next_attempt_at else k.next_attempt_at end
-     where k.verifies is not null and (k.goal <> excluded.goal or k.next_attempt_at is null);
+     where k.verifies is not null and (k.goal <> excluded.goal or k.verifies <> excluded.verifies or k.next_attempt_at is null);
     get diagnostics n = row_count;
     if n > 0 then
         perform _wake_distribution();
@@ -134,7 +134,9 @@ language sql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
        set revision = d.revision, publish_at = n.publish_at, state = k.state - '{next,candidates}'::text[] || jsonb_build_object('since', floor(extract(epoch from n.at))),
            next_attempt_at = case when k.begun_at is null then n.at else k.next_attempt_at end
       from (select r.moment as publish_at, greatest(_now(), r.moment) as at from _release_moment(d.release_date, d.time_zone) r (moment)) n
-     where k.distribution_id = d.id and k.verifies is not null and k.goal = 'deliver' and k.next_attempt_at is not null
+     where k.distribution_id = d.id and k.verifies is not null and k.goal = 'deliver' and k.next_attempt_at is not null;
+    -- what was given up may have what it is found by now
+    select _begin_lookups(d.id)
 $$;
 comment on function _renew_lookups(distributions) is 'Has a release that was changed looked up as what it is now, from when it is to be heard';
 

@@ -6,7 +6,7 @@ use MusicVerse::LabelGrid;
 use MusicVerse::Lookups;
 use MusicVerse::Partners;
 
-my $node     = new_cluster('verifier');
+my $node     = new_cluster('verifier', 'musicverse.inspect_audio' => 'off');
 my $partners = MusicVerse::Partners->start;
 my $carrier  = MusicVerse::LabelGrid->start;
 my $user     = user(1);
@@ -27,7 +27,7 @@ sub carried
 	my $title = $how{title} // "Song $made";
 	my $id = $carrier->release($node, $user, { title => $title, %{ $how{metadata} // {} } }, platforms => $how{platforms} // [ 'spotify', 'apple_music', 'deezer' ], date => $how{date});
 	my $track = sql($node, "select track_id from musicverse.distributions where id = '$id'");
-	my %changes = (exists $how{upc} ? () : (upc => $upc), tracks => [ { track_id => $track, isrc => $isrc } ]);
+	my %changes = (exists $how{upc} ? () : (upc => $upc), tracks => [ { track_id => $track, isrc => $isrc, $how{files} ? (audio_url => "$how{files}/song$made.flac") : () } ], $how{files} ? (cover_url => "$how{files}/cover.png") : ());
 	sql($node, sprintf 'select musicverse.update_release(%s, %s)', lit($id), lit(\%changes));
 	submit($node, $id);
 	return ($id, $upc, $isrc, $title);
@@ -109,6 +109,11 @@ $id = $carrier->release($node, $user, { title => 'Nameless' }, platforms => ['de
 submit($node, $id);
 wait_for_sql($node, "select state || ': ' || last_error from musicverse.distribution_lookups where distribution_id = '$id'", 'given up: the release has neither a UPC nor an ISRC to look for', 60, 'the look-up to end');
 is(target($id, 'deezer')->{reason}, 'the release has neither a UPC nor an ISRC to look for', 'and its target says why it waits');
+$upc = gtin(++$made);
+shows($partners, deezer => { "upc:$upc" => { title => 'Nameless' } });
+sql($node, sprintf 'select musicverse.update_release(%s, %s)', lit($id), lit({ upc => $upc }));
+wait_targets($id, 'deezer live');
+pass('given a UPC it is found');
 
 # ---- lies
 
@@ -278,6 +283,55 @@ pass('configured anew it looks again');
 sql($node, q{select musicverse.advance_clock('2 days')});
 wait_for_sql($node, "select state || ': ' || last_error from musicverse.distribution_lookups where distribution_id = '$id'", 'given up: not found on deezer for 1 day', 60, 'the look-up to end');
 is_deeply([ @{ target($id, 'deezer') }{qw(status reason)} ], [ 'processing', 'not found on deezer for 1 day' ], 'what is not found for long is not looked for any more');
+
+# ---- what is handed over by hand, of which nobody else tells
+
+configure_lookup($node, $partners, 'apple', poll_interval_max => 1);
+my ($pid, $out) = start_process('files', 'node', "$root/test/partners/files.js");
+my $files = do { my $at = from_json(scalar <$out>); "http://$at->{host}:$at->{port}" };
+sql($node, q{select musicverse.configure_partner('apple_direct', null, '{}', '{"provider": "MiraRecords"}')});
+is(sql($node, q{select musicverse._partner_config(connector, config) ->> 'live_by' from musicverse.partners where name = 'apple_direct'}), 'verifier', 'a package says nothing itself');
+($id, $upc) = carried(platforms => ['apple_music'], files => $files);
+wait_targets($id, 'apple_music processing');
+is(target($id, 'apple_music')->{partner}, 'apple_direct', 'it is packed');
+shows($partners, apple => { "upc:$upc" => { title => 'By hand' } });
+wait_targets($id, 'apple_music live');
+is(sql($node, "select count(*) from musicverse.distribution_work where distribution_id = '$id' and next_attempt_at is not null"), 0, 'it is found, and nothing is left to be done');
+sql($node, "select musicverse.takedown_distribution('$id')");
+wait_for(sub { lookup($id, 'apple')->{goal} eq 'takedown' && lookup($id, 'apple')->{looks} }, 60, 'looks for its absence');
+shows($partners, apple => {});
+wait_for(sub { defined lookup($id, 'apple')->{absent_since} }, 60, 'its absence to be seen');
+sql($node, q{select musicverse.advance_clock('61 minutes')});
+wait_targets($id, 'apple_music taken_down');
+pass('so it is after a takedown');
+($id, $upc) = carried(platforms => ['apple_music'], files => $files);
+wait_targets($id, 'apple_music processing');
+sql($node, "select musicverse.confirm_distribution('$id', 'apple_music', 'https://music.apple.com/us/album/1')");
+is(targets_of($node, $id), 'apple_music live', 'its owner may say it as well');
+wait_for_sql($node, "select count(*) from musicverse.distribution_work where distribution_id = '$id' and next_attempt_at is not null", 0, 60, 'the look-up to end');
+sql($node, q{select musicverse.set_partner_active('apple_direct', false)});
+
+# ---- one token for all, under a new master key too
+
+foreach my $key ('old', 'new')
+{
+	sql($node, 'select musicverse.rekey_secrets()') if $key eq 'new';
+	($id, $upc) = carried(platforms => ['spotify']);
+	shows($partners, spotify => { "upc:$upc" => { title => 'Sealed' } });
+	wait_targets($id, 'spotify live');
+	$tokens = $partners->counters('spotify')->{tokens_issued} if $key eq 'old';
+}
+is($partners->counters('spotify')->{tokens_issued}, $tokens, 'what is kept is opened under a new key');
+configure_lookup($node, $partners, 'spotify', concurrency => 20);
+my %many = map { my ($id, $upc) = carried(platforms => ['spotify']); ($id => $upc) } 1 .. 10;
+wait_looks($_, 'spotify', 1) foreach keys %many;
+lookup_faults($partners, 'spotify', { on => 'token', mode => 'ok', delay_ms => 300, count => 1 });
+sql($node, q{delete from musicverse.partner_tokens; update musicverse.distribution_work set next_attempt_at = musicverse._now() where verifies = 'spotify' and next_attempt_at is not null and begun_at is null});
+($tokens) = $partners->counters('spotify')->{tokens_issued};
+shows($partners, spotify => { map { ("upc:$_" => { title => 'One of many' }) } values %many });
+wait_targets($_, 'spotify live') foreach keys %many;
+is($partners->counters('spotify')->{tokens_issued} - $tokens, 1, 'when all of them want a token, one asks for it');
+lookup_faults($partners, 'spotify');
 
 # ---- kill -9 after every step: its answer is lost
 
