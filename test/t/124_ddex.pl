@@ -108,20 +108,20 @@ my ($by_grid) = grep { $_->{upc} eq 'A12425GABC1234002M' } $partner->deliveries;
 is(ddex_judge('4.3.2', $by_grid->{message}), '', 'a release without a UPC has a GRid');
 like($by_grid->{message}, qr{<GRid>A12425GABC1234002M<}, 'by which it is known');
 
-# ---- audio that is looked at
+# ---- audio that is looked at, and converted
 
 set_conf($node, 'musicverse.inspect_audio' => 'on');
 $node->reload;
 wait_for_sql($node, 'show musicverse.inspect_audio', 'on', 30, 'the setting');
 my $real = MusicVerse::LabelGrid->start;
-my $flac = partner('flac');
+my $flac = partner('flac', preset => 'spotify', choreography => 'release_by_release');
 my $looked = $flac->release({ cover_url => $real->base . '/files/cover.jpg' });
-sql($node, sprintf q{update musicverse.distributions set metadata = jsonb_set(metadata, '{tracks,0,audio_url}', to_jsonb(%s::text)) #- '{tracks,0,audio}' where id = '%s'}, lit($real->base . '/files/large.flac'), $looked);
+sql($node, sprintf q{update musicverse.distributions set metadata = jsonb_set(metadata, '{tracks,0,audio_url}', to_jsonb(%s::text)) #- '{tracks,0,audio}' where id = '%s'}, lit($real->base . '/files/large.wav'), $looked);
 $flac->submit($looked);
 $flac->wait_status($looked, 'processing', 90);
 ($delivery) = $flac->of($looked);
-is(MusicVerse::Ddex::wrong_files($delivery), '', 'what was looked at is there as the message tells it');
-is(slurp_file("$delivery->{dir}/resources/$delivery->{upc}_01_001.flac") =~ /^fLaC/ ? 1 : 0, 1, 'as it came');
+is(MusicVerse::Ddex::wrong_files($delivery), '', 'what was converted is there as the message tells it');
+is(slurp_file("$delivery->{dir}/resources/$delivery->{upc}_01_001.flac") =~ /^fLaC/ ? 1 : 0, 1, 'a WAV is FLAC for who wants it so');
 is($told->('concat(//AudioCodecType, " ", //SamplingRate, " ", //BitsPerSample, " ", //NumberOfChannels)'), 'FLAC 44.1 16 2', 'with what was found of it');
 isnt($told->('//SoundRecording/Duration'), 'PT1M0S', 'and how long it is');
 set_conf($node, 'musicverse.inspect_audio' => 'off');

@@ -46,6 +46,28 @@ sql($node, "update musicverse.distribution_work set next_attempt_at = musicverse
 $partner->wait_status($id, 'processing', 120);
 is(MusicVerse::Ddex::wrong_files(($partner->of($id))[0]), '', 'when there is room again the file is whole');
 
+# ---- no schemas: nothing can be judged
+
+if (ddex_schemas())
+{
+	set_conf($node, 'musicverse.ddex_schema_directory' => '');
+	$node->reload;
+	wait_for_sql($node, 'show musicverse.ddex_schema_directory', '', 30, 'the setting');
+	my $blind = partner('blind');
+	my $before = () = grep { /blind/ } $sftp->deeds;
+	my $id = $blind->release;
+	$blind->submit($id);
+	wait_for(sub { state_of($blind) =~ /^paused/ }, 60, 'the partner to be paused');
+	like(sql($node, q{select paused_reason from musicverse.partners where name = 'blind'}), qr/schema/, 'without the schemas a partner is paused');
+	is(scalar(() = grep { /blind/ } $sftp->deeds), $before, 'and nothing is sent');
+	set_conf($node, 'musicverse.ddex_schema_directory' => ddex_schemas());
+	$node->reload;
+	wait_for_sql($node, 'show musicverse.ddex_schema_directory', ddex_schemas(), 30, 'the setting');
+	sql($node, q{select musicverse.resume_partner('blind')});
+	$blind->wait_status($id, 'processing');
+	pass('until they are there');
+}
+
 # ---- one that refuses us, and one that is another
 
 $partner = partner('refusing');
