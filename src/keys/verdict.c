@@ -16,7 +16,6 @@
 #include "core/shared.h"
 #include "keys/bucket.h"
 #include "keys/cache.h"
-#include "keys/key_memo.h"
 #include "keys/key_text.h"
 #include "keys/keys.h"
 #include "keys/quota.h"
@@ -269,16 +268,10 @@ static bool
 identify(const MvCall *call, MvVerdict *verdict, MvKey *key, MvKeySlot **slot)
 {
 	unsigned char hash[MV_HASH_LEN];
-	bool		is_remembered = mv_key_recall(call->key, hash);
 
-	if (!is_remembered)
-		mv_key_hash(call->key, call->key_len, hash);
+	mv_key_hash(call->key, call->key_len, hash);
 	if (mv_cache_find(hash, key, slot))
-	{
-		if (!is_remembered)
-			mv_key_remember(call->key, hash);
 		return true;
-	}
 	if (!wrong_key(call->client_ip, 1, true, verdict))
 		return false;
 	if (mv_cache_read(hash, key, slot))
