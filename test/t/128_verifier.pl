@@ -2,9 +2,11 @@
 # witness or two; catalogues that lie, refuse and break; kill -9 in between.
 use lib 'test/lib';
 use MusicVerse::Test;
+use MusicVerse::Ddex;
 use MusicVerse::LabelGrid;
 use MusicVerse::Lookups;
 use MusicVerse::Partners;
+use MusicVerse::Stream;
 
 my $node     = new_cluster('verifier', 'musicverse.inspect_audio' => 'off');
 my $partners = MusicVerse::Partners->start;
@@ -310,6 +312,35 @@ sql($node, "select musicverse.confirm_distribution('$id', 'apple_music', 'https:
 is(targets_of($node, $id), 'apple_music live', 'its owner may say it as well');
 wait_for_sql($node, "select count(*) from musicverse.distribution_work where distribution_id = '$id' and next_attempt_at is not null", 0, 60, 'the look-up to end');
 sql($node, q{select musicverse.set_partner_active('apple_direct', false)});
+
+# ---- what is told by messages, to a platform of one's own
+
+my $sftp = MusicVerse::Stream::Sftp->start;
+my $teller = MusicVerse::Ddex->new($node, $sftp, http_server(), 'teller', live_by => 'verifier');
+sql($node, sprintf q{select musicverse.configure_partner('teller_lookup', %s, '{}', %s)}, lit($partners->base('/deezer')),
+	lit({ connector => 'verifier', platforms => ['teller'], dialect => 'deezer', poll_interval => 0.2, poll_interval_max => 1 }));
+
+sub heard { my ($message) = @_; wait_for_sql($node, "select count(*) > 0 from musicverse.partner_statuses where taken_at is not null and message_id = '$message->{message_id}'", 't', 60, 'the answer to be taken'); return; }
+
+my ($told, $message) = $teller->sent({ title => 'By message' });
+$teller->acknowledge($message, status => 'ReleaseMadeAvailableToConsumers');
+heard($message);
+is($teller->status($told), 'processing', 'that it can be heard is the partner\'s word');
+shows($partners, deezer => { "upc:$message->{upc}" => { title => 'By message' } });
+wait_targets($told, 'teller live');
+sql($node, "select musicverse.takedown_distribution('$told')");
+my $down = wait_for(sub { ($teller->of($told))[1] }, 60, 'the takedown');
+$teller->acknowledge($down, status => 'SuccessfullyIngestedByReleaseDistributor');
+heard($down);
+is($teller->status($told), 'live', 'so is that it was taken down');
+wait_for(sub { (lookup($told, 'teller') // {})->{goal} eq 'takedown' && lookup($told, 'teller')->{looks} }, 60, 'looks for its absence');
+shows($partners, deezer => {});
+wait_for(sub { defined lookup($told, 'teller')->{absent_since} }, 60, 'its absence to be seen');
+sql($node, q{select musicverse.advance_clock('61 minutes')});
+wait_targets($told, 'teller taken_down');
+wait_for_sql($node, "select count(*) from musicverse.distribution_work where distribution_id = '$told' and next_attempt_at is not null", 0, 60, 'all to be done');
+pass('and both are, when they are seen');
+$sftp->stop;
 
 # ---- one token for all, under a new master key too
 
