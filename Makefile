@@ -106,7 +106,7 @@ help:
 	@echo 'make install    install it there'
 	@echo 'make test       set up, build, and run every test in private clusters under build/'
 	@echo '                T=FILE runs one: T=sql/x.sql, T=test/isolation/specs/x.spec, T=test/pgtap/x.sql, T=test/t/x.pl'
-	@echo 'make demo       set up, build, and watch: webhooks are delivered, a program makes music through the API; KEEP=1 leaves it up'
+	@echo 'make demo       set up, build, and watch: webhooks, music made through the API, its release on three platforms; KEEP=1 leaves it up'
 	@echo 'make bench      set up, build, and measure; B=NAME for one benchmark'
 	@echo 'make soak       the long tests; T=FILE for one'
 	@echo 'make lint       layout, static analysis, comments and search_path of the SQL, META.json'

@@ -4,73 +4,30 @@
  */
 'use strict';
 
-const { execFile } = require('node:child_process');
-const { promisify } = require('node:util');
 const fs = require('node:fs');
 const path = require('node:path');
 
 const { PATIENCE_MS, WORK, claim, folder, say, startProgram, table, title } = require('./stage.js');
+const { at, curl, pause, run, short, something } = require('./client.js');
 
 const BEN = '0190a000-0000-7000-8000-00000000000b';
 const SECRET = 'whsec_c2FuZGJveC1wcm92aWRlci1zZWNyZXQ=';
 const SECONDS = 24;
 const BARS = ' ▁▂▃▄▅▆▇█';
 
-const run = promisify(execFile);
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-let base;
-let key;
-
-/* Calls curl as anybody would, and shows how; the answer with its status and headers */
-async function curl(target, { method, body, headers = {}, as = key, quiet } = {}) {
-	const args = ['-sS', '-i', '-m', '20'];
-	const shown = [];
-	const option = (name, value, text = value) => { args.push(name, value); shown.push(`${name} '${text}'`); };
-	if (method && method !== 'GET') { args.push('-X', method); shown.push(`-X ${method}`); }
-	if (as) option('-H', `Authorization: Bearer ${as}`, `Authorization: Bearer ${as.slice(0, 8)}…`);
-	for (const [name, value] of Object.entries(headers)) option('-H', `${name}: ${value}`);
-	if (body !== undefined) {
-		option('-H', 'Content-Type: application/json');
-		option('-d', JSON.stringify(body));
-	}
-	if (!quiet) say(`$ curl ${base}${target} ${shown.join(' ')}`);
-	const { stdout } = await run('curl', [...args, base + target], { maxBuffer: 1 << 26 });
-	const [head, ...rest] = stdout.split('\r\n\r\n');
-	const [first, ...lines] = head.split('\r\n');
-	const fields = Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf(':')).toLowerCase(), line.slice(line.indexOf(':') + 2)]));
-	const text = rest.join('\r\n\r\n');
-	return { status: Number(first.split(' ')[1]), headers: fields, text, json: /json/.test(fields['content-type'] ?? '') && text ? JSON.parse(text) : undefined };
-}
-
-/* Asks until there is an answer */
-async function something(db, sql) {
-	const deadline = Date.now() + PATIENCE_MS;
-	for (;;) {
-		const value = await db.value(sql);
-		if (value) return value;
-		if (Date.now() > deadline) throw new Error(`waited in vain for ${sql}`);
-		await pause(50);
-	}
-}
-
-function short(text, most = 150) {
-	return text.length > most ? `${text.slice(0, most - 1)}…` : text;
-}
-
 async function keyIsMade(db) {
 	title('A program gets a key');
 	const port = await something(db, `select port from musicverse.gateway_status where state = 'listening' limit 1`);
-	base = `http://127.0.0.1:${port}`;
+	at.base = `http://127.0.0.1:${port}`;
 	await db.rows(`select musicverse.set_tier('${BEN}', 'pro')`);
-	key = await db.value(`select key from musicverse.create_api_key('${BEN}', 'demo', '{generate,jobs:read,tracks:read,webhooks:write,webhooks:read,usage:read}')`);
-	say(`the gateway, a background worker of the server, listens at ${base}`);
-	say(`the key, seen this once: ${key}`);
+	at.key = await db.value(`select key from musicverse.create_api_key('${BEN}', 'demo', '{generate,jobs:read,tracks:read,webhooks:write,webhooks:read,usage:read}')`);
+	say(`the gateway, a background worker of the server, listens at ${at.base}`);
+	say(`the key, seen this once: ${at.key}`);
 	const me = await curl('/api/v1/me');
 	say(short(me.text));
 	claim(me.status === 200 && me.json.user_id === BEN, 'the key is known');
 	say(`RateLimit-Policy: ${me.headers['ratelimit-policy']}    RateLimit: ${me.headers.ratelimit}`);
-	const typo = await curl('/api/v1/me', { as: key.slice(0, -1) + (key.endsWith('0') ? '1' : '0'), quiet: true });
+	const typo = await curl('/api/v1/me', { as: at.key.slice(0, -1) + (at.key.endsWith('0') ? '1' : '0'), quiet: true });
 	claim(typo.status === 401 && typo.json.status === 401, `one letter wrong: ${typo.status}, "${typo.json.detail}"`);
 	const forbidden = await curl('/api/v1/api-keys', { method: 'POST', body: { name: 'more' }, quiet: true });
 	claim(forbidden.status === 403, `what it has no scope for: ${forbidden.status}, "${forbidden.json.detail}"`);
@@ -126,6 +83,7 @@ async function musicComesOut(db, receiver) {
 	const told = (await receiver.requests('program')).filter((request) => request.verified).map((request) => JSON.parse(request.body));
 	for (const event of told) say(`webhook  ${event.type.padEnd(22)} ${short(JSON.stringify(event.data), 110)}`);
 	claim(told.some((event) => event.type === 'generation.completed' && event.data.track_id === track.id), 'generation.completed told the program, signed');
+	return track;
 }
 
 async function limitsHold(db) {
@@ -153,15 +111,15 @@ async function pageIsThere() {
 	const page = await curl('/docs/', { as: null, quiet: true });
 	claim(document.status === 200 && document.json.openapi.startsWith('3.1') && page.status === 200,
 		`OpenAPI ${document.json.openapi} with ${Object.values(document.json.paths).flatMap((path) => Object.keys(path)).length} operations, and the page that shows them`);
-	say(`${base}/docs/   (make demo KEEP=1 leaves it running)`);
+	say(`${at.base}/docs/   (make demo KEEP=1 leaves it running)`);
 }
 
 async function tell(db, receiver) {
 	await keyIsMade(db);
-	await musicComesOut(db, receiver);
+	const track = await musicComesOut(db, receiver);
 	await limitsHold(db);
 	await pageIsThere();
-	return { base, key };
+	return { track };
 }
 
 module.exports = { tell };

@@ -182,4 +182,4 @@ class Receiver {
 	arrival(name, wanted) { return this.ask('GET', `/wait/${name}?${new URLSearchParams({ timeout_ms: PATIENCE_MS, ...wanted })}`); }
 }
 
-module.exports = { WORK, PATIENCE_MS, bright, title, say, claim, table, Session, Receiver, startCluster, startProgram, stopEverything, serverLog, folder, pgbin, dropRoot, sockets: () => sockets };
+module.exports = { WORK, PATIENCE_MS, children, bright, title, say, claim, table, Session, Receiver, startCluster, startProgram, stopEverything, serverLog, folder, pgbin, dropRoot, sockets: () => sockets };
