@@ -17,7 +17,7 @@ select string_agg(e.payload::jsonb -> 'data' ->> 'title', ' ' order by e.id) as 
 create function public.regress_tell(title text) returns uuid language sql
 as $$ select musicverse.emit_event('00000000-0000-4000-8000-0000000000f1', 'track.created', jsonb_build_object('title', title)) $$;
 create procedure public.regress_forget() language sql as $$
-    truncate musicverse.tracks, musicverse.distributions, musicverse.distribution_work, musicverse.distribution_targets, musicverse.distribution_history, musicverse.generation_jobs, musicverse.generation_work, musicverse.deliveries, musicverse.event_log, musicverse.events;
+    truncate musicverse.tracks, musicverse.distributions, musicverse.distribution_work, musicverse.distribution_targets, musicverse.distribution_history, musicverse.release_recordings, musicverse.partner_syncs, musicverse.counter_snapshots, musicverse.generation_jobs, musicverse.generation_work, musicverse.deliveries, musicverse.event_log, musicverse.events;
 $$;
 
 -- to a savepoint, twice, and released
