@@ -149,13 +149,13 @@ find_range(const Request *request, const char *tag, int64 bytes, Range *range)
 {
 	const MvField *field = gateway_field(request, "range", NULL);
 	const MvField *only_if = gateway_field(request, "if-range", NULL);
-	const char *at = field != NULL ? field->value : NULL;
-	const char *end = field != NULL ? at + field->value_len : NULL;
+	const char *at = field != NULL ? field->value : "";
+	const char *end = at + (field != NULL ? field->value_len : 0);
 	int64		first;
 	int64		last;
 
 	*range = (Range) {0, bytes, false};
-	if (at == NULL || end - at < 6 || pg_strncasecmp(at, "bytes=", 6) != 0)
+	if (end - at < 6 || pg_strncasecmp(at, "bytes=", 6) != 0)
 		return true;
 	if (only_if != NULL && (only_if->value_len != strlen(tag) || memcmp(only_if->value, tag, only_if->value_len) != 0))
 		return true;
@@ -246,7 +246,8 @@ serve(Request *request, enum MHD_Result *result)
 		fd = redeem(token, strcspn(token, "/"), &ticket);
 		request->path = PREFIX "...";
 		request->path_len = strlen(request->path);
-		*result = fd >= 0 ? send_ticket(request, &ticket, fd) : gateway_problem(request, 404, "There is no such file, or its address is too old: ask for another one.");
+		*result = fd >= 0 ? send_ticket(request, &ticket, fd) :
+			gateway_problem(request, 404, "There is no such file, or its address is too old: ask for another one.");
 	}
 	PG_CATCH();
 	{

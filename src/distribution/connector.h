@@ -212,6 +212,9 @@ extern Jsonb *mv_jsonb_of(const char *text);
 /* JSON by an SQL expression over $1..$n of type jsonb; the plan is kept in *plan. */
 extern Jsonb *mv_json_sql(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args);
 
+/* A text as a string of JSON, for the above; NULL for NULL. */
+extern Jsonb *mv_json_of_text(const char *text);
+
 /* Adds to what was learned; NULL forgets. */
 extern void mv_learn(MvOutcome *outcome, const char *name, const char *text);
 extern void mv_learn_int(MvOutcome *outcome, const char *name, int number);

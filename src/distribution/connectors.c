@@ -98,6 +98,18 @@ mv_json_sql(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args)
 	return result;
 }
 
+Jsonb *
+mv_json_of_text(const char *text)
+{
+	JsonbValue	value = {.type = jbvString};
+
+	if (text == NULL)
+		return NULL;
+	value.val.string.val = unconstify(char *, text);
+	value.val.string.len = strlen(text);
+	return JsonbValueToJsonb(&value);
+}
+
 static void
 learn(MvOutcome *outcome, const char *name, JsonbValue *value)
 {

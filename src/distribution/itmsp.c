@@ -43,16 +43,6 @@ is_there(const MvJob *job, int n)
 	return mv_json_int(job->state, file_key(n, "rev"), 0) >= job->revision;
 }
 
-static Jsonb *
-of_text(const char *text)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	return JsonbValueToJsonb(&value);
-}
-
 /* Its first element, as text */
 static char *
 ask(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args)
@@ -64,7 +54,7 @@ static char *
 vendor_id(const MvJob *job)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[3] = {job->release, job->state, of_text(job->reference)};
+	Jsonb	   *args[3] = {job->release, job->state, mv_json_of_text(job->reference)};
 
 	return ask(&plan, "musicverse._vendor_id($1, $2, ($3 #>> '{}')::uuid)", 3, args);
 }
@@ -189,7 +179,7 @@ static void
 start_metadata(const MvJob *job, const char *scope, MvRequest *request)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[5] = {job->release, job->config, of_text(vendor_id(job)), of_text(scope), job->state};
+	Jsonb	   *args[5] = {job->release, job->config, mv_json_of_text(vendor_id(job)), mv_json_of_text(scope), job->state};
 
 	start_put(job, "metadata.xml", request);
 	request->body = ask(&plan, "musicverse._itmsp_sent($1, $2, $3 #>> '{}', $4 #>> '{}', $5)", 5, args);
@@ -253,7 +243,8 @@ take_failure(const MvJob *job, const char *step, const MvResponse *response, MvO
 		mv_learn(outcome, "clear", put_by(job, step));
 		return;
 	}
-	mv_outcome_of_status(response, psprintf("SFTP: %s", response->status == 404 ? "the package's folder is gone" : "the server refuses the file"), outcome);
+	mv_outcome_of_status(response, response->status == 404 ? "SFTP: the package's folder is gone" : "SFTP: the server refuses the file",
+						 outcome);
 	if (response->status == 404)
 	{
 		outcome->kind = MV_AGAIN;

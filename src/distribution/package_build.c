@@ -242,7 +242,8 @@ pack_source_or_tell(Packing *packing, const Source *source)
 		MemoryContextSwitchTo(packing->context);
 		error = CopyErrorData();
 		FlushErrorState();
-		error->message = source->track < 0 ? psprintf("the cover: %s", error->message) : psprintf("track %d: %s", source->track + 1, error->message);
+		error->message = source->track < 0 ? psprintf("the cover: %s", error->message) :
+			psprintf("track %d: %s", source->track + 1, error->message);
 		ReThrowError(error);
 	}
 	PG_END_TRY();

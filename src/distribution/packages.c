@@ -26,16 +26,6 @@
 
 #define LOOK_SECONDS	15		/* when nobody wakes us */
 
-static Jsonb *
-text_json(const char *text)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	return JsonbValueToJsonb(&value);
-}
-
 /* ---- plan */
 
 static const char *
@@ -100,7 +90,7 @@ static void
 finish_pack(const MvJob *job, bool removal, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[4] = {text_json(job->reference), job->release, job->state, text_json(removal ? "takedown" : "full")};
+	Jsonb	   *args[4] = {mv_json_of_text(job->reference), job->release, job->state, mv_json_of_text(removal ? "takedown" : "full")};
 
 	outcome->learned = mv_json_sql(&plan, "musicverse._ask_package(($1 #>> '{}')::uuid, $2, $3, $4 #>> '{}')", 4, args);
 	if (removal)
@@ -114,7 +104,7 @@ static void
 tell(const MvJob *job, bool removal)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[2] = {text_json(job->reference), text_json(removal ? "removal" : "package")};
+	Jsonb	   *args[2] = {mv_json_of_text(job->reference), mv_json_of_text(removal ? "removal" : "package")};
 
 	mv_json_sql(&plan, "to_jsonb(musicverse._tell_of_package(($1 #>> '{}')::uuid, $2 #>> '{}'))", 2, args);
 }
@@ -138,7 +128,7 @@ static void
 finish_look(const MvJob *job, bool removal, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[2] = {text_json(job->reference), mv_json_at(job->state, "package")};
+	Jsonb	   *args[2] = {mv_json_of_text(job->reference), mv_json_at(job->state, "package")};
 	Jsonb	   *found = mv_json_sql(&plan, "musicverse._package_progress(($1 #>> '{}')::uuid, ($2 #>> '{}')::uuid)", 2, args);
 	const char *state = mv_json_text(found, "state");
 
