@@ -46,9 +46,12 @@ $$;
 comment on function _release_rules() is 'What a platform wants where platforms.rules says nothing else';
 
 create function _rules_of(rules jsonb) returns jsonb
-language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
-    select d || rules || jsonb_build_object('audio', (d -> 'audio') || coalesce(nullif(rules -> 'audio', 'null'), '{}'))
-      from _release_rules() d
+language plpgsql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    d constant jsonb := _release_rules();
+begin
+    return d || rules || jsonb_build_object('audio', (d -> 'audio') || coalesce(nullif(rules -> 'audio', 'null'), '{}'));
+end
 $$;
 comment on function _rules_of(jsonb) is 'The rules of a platform with what they leave out';
 
@@ -246,7 +249,11 @@ comment on function _partner_for(text) is
 -- ---- audio, as inspect_audio() describes it, or the owner
 
 create function _inspects_audio() returns boolean
-language sql stable set search_path = pg_catalog, pg_temp as $$ select coalesce(current_setting('musicverse.inspect_audio', true), 'on')::boolean $$;
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    return coalesce(current_setting('musicverse.inspect_audio', true), 'on')::boolean;
+end
+$$;
 comment on function _inspects_audio() is 'Are the files of releases looked at?';
 
 -- What is at a URL changes: what was seen an hour ago refuses nothing any more
@@ -258,8 +265,9 @@ $$;
 comment on function _known_audio(text) is 'What the media worker has seen lately at a URL; NULL for nothing';
 
 create function _audio_problem(audio jsonb, rules jsonb) returns text
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-    select case
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return case
         when jsonb_typeof(audio) is distinct from 'object' or not audio ? 'format' then null
         when not rules #> '{audio,formats}' ? lower(audio ->> 'format') then
             format('is %s: use %s', audio ->> 'format', (select string_agg(f, ', ') from jsonb_array_elements_text(rules #> '{audio,formats}') f))
@@ -273,21 +281,26 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
         when jsonb_typeof(audio -> 'bit_depth') = 'number' and not rules #> '{audio,bit_depths}' @> (audio -> 'bit_depth') then
             format('has %s bits a sample', audio ->> 'bit_depth')
         when jsonb_typeof(audio -> 'channels') = 'number' and not rules #> '{audio,channels}' @> (audio -> 'channels') then
-            format('has %s channels', audio ->> 'channels') end
+            format('has %s channels', audio ->> 'channels') end;
+end
 $$;
 comment on function _audio_problem(jsonb, jsonb) is 'What a platform''s rules refuse in audio; NULL for nothing';
 
 -- Samples that FLAC keeps as they are, of a file that isn't FLAC yet
 create function _can_be_flac(audio jsonb) returns boolean
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-    select coalesce(audio ->> 'codec' = 'pcm' and audio ->> 'format' in ('wav', 'rf64', 'aiff') and (audio ->> 'bit_depth')::int <= 24
-                    and (audio ->> 'channels')::int <= 8, false)
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return coalesce(audio ->> 'codec' = 'pcm' and audio ->> 'format' in ('wav', 'rf64', 'aiff') and (audio ->> 'bit_depth')::int <= 24
+                    and (audio ->> 'channels')::int <= 8, false);
+end
 $$;
 comment on function _can_be_flac(jsonb) is 'Can audio be converted to FLAC without a loss?';
 
 create function _becomes_flac(audio jsonb, rules jsonb) returns boolean
-language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
-    select _can_be_flac(audio) and _audio_problem(audio || '{"format": "flac", "codec": "flac", "is_extensible": false}', rules) is null
+language plpgsql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return _can_be_flac(audio) and _audio_problem(audio || '{"format": "flac", "codec": "flac", "is_extensible": false}', rules) is null;
+end
 $$;
 comment on function _becomes_flac(jsonb, jsonb) is 'Does a platform take audio when it is converted to FLAC?';
 

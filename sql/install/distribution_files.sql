@@ -13,7 +13,11 @@
 -- work that is locked, and a row that can't be locked is looked at again soon.
 
 create function _inspect_url(url text) returns uuid
-language sql set search_path = musicverse, pg_catalog, pg_temp as $$ select _request_media('inspect', jsonb_build_object('url', url), url) $$;
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return _request_media('inspect', jsonb_build_object('url', url), url);
+end
+$$;
 comment on function _inspect_url(text) is 'Has the audio at a URL looked at, unless it was; returns the id of the facts';
 
 create function _track_urls(release jsonb) returns setof text
@@ -39,10 +43,17 @@ $$;
 comment on function _forget_tracks(jsonb) is 'Has the audio of a release looked at again when it is wanted next';
 
 create function _wants_files(w distribution_work) returns boolean
-language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-    select w.verifies is null and w.goal = 'deliver' and w.delivered_revision is distinct from w.revision
-       and ((w.files ->> 'revision')::int is distinct from w.revision
-            or exists (select from jsonb_array_elements_text(w.files -> 'media') i where _media_path(i::uuid) is null))
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    if w.verifies is not null or w.goal <> 'deliver' or w.delivered_revision is not distinct from w.revision then
+        return false;
+    elsif (w.files ->> 'revision')::int is distinct from w.revision then
+        return true;
+    elsif w.files -> 'media' = '[]' then
+        return false;
+    end if;
+    return exists (select from jsonb_array_elements_text(w.files -> 'media') i where _media_path(i::uuid) is null);
+end
 $$;
 comment on function _wants_files(distribution_work) is 'Are the files of work to be prepared before a partner can have them?';
 
@@ -73,10 +84,12 @@ $$;
 comment on function _media_state(uuid) is 'What was made of a request, or why nothing was; NULL while it is under way';
 
 create function _file_of(url text, m media) returns jsonb
-language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-    select jsonb_strip_nulls(jsonb_build_object('url', url, 'bytes', m.bytes, 'sha256', m.sha256, 'md5', m.md5, 'media_type', m.media_type,
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return jsonb_strip_nulls(jsonb_build_object('url', url, 'bytes', m.bytes, 'sha256', m.sha256, 'md5', m.md5, 'media_type', m.media_type,
                                                 'media', case when m.file_name is not null then m.id end))
-        || (m.facts - 'peaks' - 'clipped' - 'silence_start' - 'silence_end')
+        || (m.facts - 'peaks' - 'clipped' - 'silence_start' - 'silence_end');
+end
 $$;
 comment on function _file_of(text, media) is 'What connectors are told of a file';
 

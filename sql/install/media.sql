@@ -59,14 +59,18 @@ language c stable strict as 'MODULE_PATHNAME', 'musicverse_read_media_file';
 comment on function _read_media_file(text, bigint) is 'What is in a media file of so many bytes; NULL when it is not here';
 
 create function _media_id(kind text, key text) returns uuid
-language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
-    select encode(substr(sha256(convert_to(kind || ' ' || key, 'UTF8')), 1, 16), 'hex')::uuid
+language plpgsql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return encode(substr(sha256(convert_to(kind || ' ' || key, 'UTF8')), 1, 16), 'hex')::uuid;
+end
 $$;
 comment on function _media_id(text, text) is 'The id of what a kind of work makes of a key';
 
 create function _media_retention() returns interval
-language sql stable set search_path = pg_catalog, pg_temp as $$
-    select coalesce(current_setting('musicverse.media_retention', true), '7d')::interval
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+    return coalesce(current_setting('musicverse.media_retention', true), '7d')::interval;
+end
 $$;
 comment on function _media_retention() is 'How long media are kept that nobody uses';
 
@@ -83,8 +87,10 @@ $$;
 comment on function _touch_media(media) is 'Notes lazily that media are used';
 
 create function _media_is_here(m media) returns boolean
-language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-    select m.id is not null and (m.file_name is null or _media_file(m.file_name, m.bytes) is not null)
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return m.id is not null and (m.file_name is null or _media_file(m.file_name, m.bytes) is not null);
+end
 $$;
 comment on function _media_is_here(media) is 'Is what was made still to be had?';
 
