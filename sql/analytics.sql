@@ -80,6 +80,12 @@ insert into distribution_facts (distribution_id, user_id, platform, day, source,
     (:'album', :'user', 'spotify', '2026-10-31', 'labelgrid', 1000, 3), (:'album', :'user', 'spotify', '2026-11-01', 'labelgrid', 17, 2), (:'album', :'user', 'deezer', '2026-10-31', 'labelgrid', 9, 0);
 select platform, streams, likes from platform_stats where user_id = :'user' order by 1;
 
+-- the platform as a whole
+insert into accounts (user_id, tier) values ('00000000-0000-4000-8000-0000000000a9', 'pro') on conflict (user_id) do update set tier = 'pro';
+insert into distribution_facts (distribution_id, user_id, platform, day, source, streams) values (:'theirs', :'other', 'spotify', current_date - 1, 'spotify_direct', 5);
+select count(*), count(target), bool_and(value between 0 and 1) filter (where target is not null) as are_shares from success_metrics;
+select metric, value >= 5 as some from success_metrics where metric = 'streams';
+
 -- corrections: a later one takes its place, an earlier one comes too late, a message counts once
 select pg_temp.told(import_dsr('spotify_direct', null, pg_temp.report(pg_temp.head(), pg_temp.sy10('1', 'US'), pg_temp.sr08('1', 'QZABC2600001', '', '99', '1'))));
 select pg_temp.told(import_dsr('spotify_direct', 'again', :'good' || e'\n'));

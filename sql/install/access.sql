@@ -78,7 +78,7 @@ create function _exposed(kind text, out readable text[], out writable text[], ou
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
         when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,isrc_prefixes,gtin_prefixes,
-            partner_callbacks,partner_listings,partner_acknowledgements,partner_statuses,distribution_work,distribution_status,distribution_lookups,media,media_work,media_status,partner_status,dsr_reports,dsr_lines,dsr_products,dsr_rejects,release_recordings,distribution_success_rate,webhook_success_rate,adoption}'::text[]
+            partner_callbacks,partner_listings,partner_acknowledgements,partner_statuses,distribution_work,distribution_status,distribution_lookups,media,media_work,media_status,partner_status,dsr_reports,dsr_lines,dsr_products,dsr_rejects,release_recordings,success_metrics,distribution_success_rate,webhook_success_rate,adoption}'::text[]
         when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,_readable_partner_accounts,
             partner_syncs,counter_snapshots,distribution_facts,counted_facts,distribution_stats,release_stats,track_stats,platform_stats,
             distributions,distribution_targets,distribution_history,notifications}'

@@ -112,3 +112,35 @@ select f.user_id, f.platform, sum(f.streams)::bigint as streams, sum(f.downloads
        min(f.day) as first_day, max(f.day + f.days - 1) as last_day
   from counted_facts f group by f.user_id, f.platform;
 comment on view platform_stats is 'Totals of each user on each platform';
+
+-- What the platform as a whole is measured by; an account that pays is one
+-- beyond the free tier.
+create view success_metrics with (security_invoker = true) as
+with people as (
+    select count(*) as accounts, count(*) filter (where a.tier <> 'free') as paying,
+           count(*) filter (where a.tier <> 'free' and exists (
+               select from api_keys k where k.user_id = a.user_id and k.last_used_at > now() - interval '30 days')) as paying_with_api,
+           count(*) filter (where exists (select from distributions d where d.user_id = a.user_id and d.submitted_at is not null)) as distributing
+      from accounts a
+), calls as (
+    select sum(u.calls) filter (where u.day > now() - interval '30 days') as lately, sum(u.calls) filter (where u.day <= now() - interval '30 days') as before
+      from api_usage_days u where u.day > now() - interval '60 days'
+), webhooks as (
+    select sum(w.delivered) as delivered, sum(w.delivered + w.failed) as settled from webhook_success_rate w
+), releases as (
+    select sum(r.live) as live, sum(r.live + r.failed) as decided from distribution_success_rate r
+), heard as (
+    select sum(f.streams) as streams, sum(f.downloads) as downloads, sum_money(f.revenue, f.currency) as revenue from counted_facts f where f.day > current_date - 30
+)
+select m.metric, round(m.value, 4) as value, m.target, m.value > m.target as is_met, m.detail
+  from people p, calls c, webhooks w, releases r, heard h,
+       lateral (values
+           ('api_adoption', p.paying_with_api::numeric / nullif(p.paying, 0), 0.10, format('%s of %s accounts that pay have used a key in 30 days', p.paying_with_api, p.paying)),
+           ('api_calls', coalesce(c.lately, 0)::numeric, null::numeric, format('in 30 days; %s in the 30 before', coalesce(c.before, 0))),
+           ('webhook_success', w.delivered / nullif(w.settled, 0), 0.95, format('%s of %s deliveries of 30 days', coalesce(w.delivered, 0), coalesce(w.settled, 0))),
+           ('distribution_success', r.live / nullif(r.decided, 0), 0.90, format('%s of %s targets of 30 days', coalesce(r.live, 0), coalesce(r.decided, 0))),
+           ('integration_usage', p.distributing::numeric / nullif(p.accounts, 0), 0.05, format('%s of %s accounts have distributed something', p.distributing, p.accounts)),
+           ('streams', coalesce(h.streams, 0)::numeric, null, 'in 30 days'),
+           ('downloads', coalesce(h.downloads, 0)::numeric, null, 'in 30 days'),
+           ('revenue', null, null, format('in 30 days: %s', coalesce(h.revenue, '{}')))) m (metric, value, target, detail);
+comment on view success_metrics is 'How well it goes as a whole, each figure beside its target: adoption, calls, deliveries, distribution, streams, revenue';

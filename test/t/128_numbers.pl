@@ -178,9 +178,10 @@ $partners->control(soundcloud => { faults => [ { on => 'tracks', mode => 'ok', d
 played($urns[0], 10, 0);
 sql($node, q{update musicverse.partner_syncs set next_attempt_at = now() where partner = 'soundcloud'; select musicverse._wake_distribution()});
 wait_for_sql($node, q{select begun_at is not null from musicverse.partner_syncs where partner = 'soundcloud'}, 't', 60, 'it to be under way');
+my $died = sql($node, 'select musicverse._now()');
 $node->stop('immediate');
 $node->start;
-wait_for_sql($node, q{select begun_at is null from musicverse.partner_syncs where partner = 'soundcloud'}, 't', 90, 'it to be asked again');
+wait_for_sql($node, "select synced_at > '$died' and begun_at is null from musicverse.partner_syncs where partner = 'soundcloud'", 't', 90, 'it to be asked again');
 is(sql($node, $counted), '176|8', 'and nothing is lost or counted twice');
 
 # ---- taken down: for some days yet, then no more
