@@ -16,6 +16,7 @@
 
 #include "postgres.h"
 
+#include "distribution/identifiers.h"
 #include "utils/date.h"
 #include "utils/numeric.h"
 
@@ -101,7 +102,27 @@ extern bool dsr_decimal(DsrCell cell, Numeric *value, int128 *sum);	/* and adds 
 extern char *dsr_print(int128 value, int scale);
 extern bool dsr_date(DsrCell cell, bool is_end, DateADT *value);	/* YYYY, YYYY-MM, YYYY-MM-DD */
 
+/* As it is to stand in a message: short, and without what is no letter */
+extern const char *dsr_show(DsrCell value);
+
+/* The stored form of the first of the codes in a cell; 0 = there is none that is valid */
+extern size_t dsr_code(MvIdentifier kind, DsrCell value, char out[MV_IDENTIFIER_MAX]);
+extern bool dsr_has_word(DsrCell value, const char *word);
+extern bool dsr_is_currency(DsrCell value);
+
 /* The line in the database's encoding; NULL and why when it can't be. */
 extern const char *dsr_decode(const DsrLine *line, size_t *len, const char **why);
+
+/* ---- dsr_load.c: a report into the tables */
+
+typedef struct DsrLoaded
+{
+	char	   *problem;		/* why it must not count as a whole; NULL = it may */
+	int64		lines, sales, imported, rejected, ignored;
+	char	   *quantity;		/* in all, as a number */
+	char	   *revenue;		/* as JSON, by currency */
+} DsrLoaded;
+
+extern void dsr_load(int64 report, bool is_cumulative, DsrSource *source, DsrLoaded *loaded);
 
 #endif							/* MV_DSR_H */

@@ -11,10 +11,9 @@
  */
 #include "postgres.h"
 
-#include "access/htup_details.h"
 #include "core/bulk.h"
 #include "core/catalog.h"
-#include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -32,11 +31,6 @@
 #define MAX_PRODUCTS	500000	/* that are remembered at once; then numbers begin anew */
 #define MAX_CURRENCIES	200
 #define MAX_REJECTS		10000	/* that are kept; all are counted */
-
-PG_FUNCTION_INFO_V1(musicverse_dsr_head);
-PG_FUNCTION_INFO_V1(musicverse_dsr_head_file);
-PG_FUNCTION_INFO_V1(musicverse_load_dsr);
-PG_FUNCTION_INFO_V1(musicverse_load_dsr_file);
 
 /* Columns of dsr_lines */
 enum
@@ -148,19 +142,6 @@ cell(const Line *line, int place)
 	return place == 0 ? none : line->cells[place - 1];
 }
 
-/* As it is to stand in a message: short, and without what is no letter */
-static const char *
-show(DsrCell value)
-{
-	size_t		len = Min(value.len, 40);
-	char	   *shown = pnstrdup(value.text, pg_mbcliplen(value.text, value.len, len));
-
-	for (char *c = shown; *c != '\0'; c++)
-		if ((unsigned char) *c < ' ')
-			*c = '?';
-	return shown;
-}
-
 static text *
 kept_text(Load *load, DsrCell value)
 {
@@ -173,27 +154,6 @@ kept_text(Load *load, DsrCell value)
 	kept = cstring_to_text_with_len(value.text, pg_mbcliplen(value.text, value.len, 200));
 	MemoryContextSwitchTo(old);
 	return kept;
-}
-
-/* The stored form of the first of the codes in a cell; 0 = there is none that is valid */
-static size_t
-code_of(MvIdentifier kind, DsrCell value, char out[MV_IDENTIFIER_MAX])
-{
-	const char *bar = memchr(value.text, '|', value.len);
-	size_t		len = mv_identifier_normalize(value.text, bar != NULL ? bar - value.text : value.len, out);
-
-	return len > 0 && mv_identifier_is_valid(kind, out, len) ? len : 0;
-}
-
-static bool
-has_word(DsrCell value, const char *word)
-{
-	size_t		n = strlen(word);
-
-	for (size_t i = 0; i + n <= value.len; i++)
-		if (pg_strncasecmp(value.text + i, word, n) == 0)
-			return true;
-	return false;
 }
 
 /* ---- rows */
@@ -302,16 +262,11 @@ read_head(Load *load, const Line *line)
 	if (load->has_head)
 		return "it has a second HEAD";
 	load->has_head = true;
-	load->has_period = dsr_date(cell(line, 9), false, &load->start) && dsr_date(cell(line, 10), true, &load->end) && load->start <= load->end;
-	load->files = dsr_integer(cell(line, 8), &files) && files > 0 && files < INT_MAX ? files : 1;
+	load->has_period = dsr_date(cell(line, 9), false, &load->start) && dsr_date(cell(line, 10), true, &load->end) &&
+		load->start <= load->end;
+	load->files = dsr_integer(cell(line, 8), &files) && files > 0 && files < PG_INT32_MAX ? files : 1;
 	return load->has_period ? NULL :
-		psprintf("its HEAD has no period: \"%s\" to \"%s\"", show(cell(line, 9)), show(cell(line, 10)));
-}
-
-static bool
-is_currency(DsrCell value)
-{
-	return value.len == 3 && strspn(pnstrdup(value.text, 3), "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3;
+		psprintf("its HEAD has no period: \"%s\" to \"%s\"", dsr_show(cell(line, 9)), dsr_show(cell(line, 10)));
 }
 
 static void
@@ -326,8 +281,8 @@ read_summary(Load *load, Line *line)
 	load->nsummaries++;
 	if (id.len == 0 || id.len > DSR_MAX_ID)
 		line->why = "its SummaryRecordId is empty or too long";
-	else if (cell(line, r->currency).len > 0 && !is_currency(cell(line, r->currency)))
-		line->why = psprintf("\"%s\" is no currency", show(cell(line, r->currency)));
+	else if (cell(line, r->currency).len > 0 && !dsr_is_currency(cell(line, r->currency)))
+		line->why = psprintf("\"%s\" is no currency", dsr_show(cell(line, r->currency)));
 	else if (hash_get_num_entries(load->summaries) >= MAX_SUMMARIES)
 		load->problem = psprintf("it has more than %d summaries", MAX_SUMMARIES);
 	if (line->why != NULL || load->problem != NULL)
@@ -336,7 +291,7 @@ read_summary(Load *load, Line *line)
 	summary = hash_search(load->summaries, key, HASH_ENTER, &found);
 	if (found)
 	{
-		line->why = psprintf("there is a summary \"%s\" already", show(id));
+		line->why = psprintf("there is a summary \"%s\" already", dsr_show(id));
 		return;
 	}
 	summary->channel = kept_text(load, cell(line, r->channel));
@@ -345,8 +300,8 @@ read_summary(Load *load, Line *line)
 	summary->territory = kept_text(load, cell(line, r->territory));
 	summary->service = kept_text(load, cell(line, r->service));
 	summary->currency = kept_text(load, cell(line, r->currency));
-	summary->other_currency = is_currency(cell(line, r->other_currency)) ? kept_text(load, cell(line, r->other_currency)) : NULL;
-	summary->is_download = has_word(cell(line, r->use), "download");
+	summary->other_currency = dsr_is_currency(cell(line, r->other_currency)) ? kept_text(load, cell(line, r->other_currency)) : NULL;
+	summary->is_download = dsr_has_word(cell(line, r->use), "download");
 	summary->has_period = r->start > 0 && dsr_date(cell(line, r->start), false, &summary->start) &&
 		dsr_date(cell(line, r->end), true, &summary->end) && summary->start <= summary->end;
 }
@@ -395,7 +350,7 @@ read_reference(Load *load, Line *line, References *references, int place, MvIden
 	item = &references->items[references->n++];
 	memcpy(item->id, id.text, item->id_len = id.len);
 	memcpy(item->dsp, dsp.text, item->dsp_len = dsp.len);
-	item->code_len = code_of(kind, cell(line, code), item->code);
+	item->code_len = dsr_code(kind, cell(line, code), item->code);
 }
 
 static const Reference *
@@ -425,16 +380,17 @@ resolve(Load *load, Line *line, Reference *upc, Reference *isrc)
 	upc->code_len = isrc->code_len = 0;
 	if (r->block == 0)
 	{
-		upc->code_len = code_of(MV_GTIN, cell(line, r->upc), upc->code);
-		isrc->code_len = code_of(MV_ISRC, cell(line, r->isrc), isrc->code);
+		upc->code_len = dsr_code(MV_GTIN, cell(line, r->upc), upc->code);
+		isrc->code_len = dsr_code(MV_ISRC, cell(line, r->isrc), isrc->code);
 		return;
 	}
 	if (cell(line, r->release).len > 0 && (release = find_reference(&load->releases, cell(line, r->release), false)) == NULL)
-		line->why = psprintf("release \"%s\" is not in its block", show(cell(line, r->release)));
+		line->why = psprintf("release \"%s\" is not in its block", dsr_show(cell(line, r->release)));
 	else if (cell(line, r->resource).len > 0 && (resource = find_reference(&load->resources, cell(line, r->resource), false)) == NULL)
-		line->why = psprintf("resource \"%s\" is not in its block", show(cell(line, r->resource)));
-	else if (cell(line, r->dsp_resource).len > 0 && (resource = find_reference(&load->resources, cell(line, r->dsp_resource), true)) == NULL)
-		line->why = psprintf("resource \"%s\" is not in its block", show(cell(line, r->dsp_resource)));
+		line->why = psprintf("resource \"%s\" is not in its block", dsr_show(cell(line, r->resource)));
+	else if (cell(line, r->dsp_resource).len > 0 &&
+			 (resource = find_reference(&load->resources, cell(line, r->dsp_resource), true)) == NULL)
+		line->why = psprintf("resource \"%s\" is not in its block", dsr_show(cell(line, r->dsp_resource)));
 	/* a recording on its own was sold from the release that the block is about */
 	if (release == NULL && load->releases.n > 0)
 		release = &load->releases.items[0];
@@ -468,7 +424,7 @@ read_quantity(Line *line, int64 *quantity)
 		}
 		gross = returns;
 	}
-	line->why = gross.len == 0 ? "it has no number of uses" : psprintf("\"%s\" is no whole number that can be", show(gross));
+	line->why = gross.len == 0 ? "it has no number of uses" : psprintf("\"%s\" is no whole number that can be", dsr_show(gross));
 	return false;
 }
 
@@ -505,7 +461,7 @@ read_revenue(Load *load, Line *line, const Summary *summary, text **currency)
 		if (*currency == NULL)
 			line->why = psprintf("its summary \"%s\" names no currency", summary->id);
 		else if (!dsr_decimal(amount, &value, sum_of(load, *currency)))
-			line->why = psprintf("\"%s\" is no amount that can be", show(amount));
+			line->why = psprintf("\"%s\" is no amount that can be", dsr_show(amount));
 		else
 			return value;
 		return NULL;
@@ -528,7 +484,7 @@ read_period(const Load *load, Line *line, const Summary *summary, DateADT *start
 	}
 	if (dsr_date(first, false, start) && dsr_date(last, true, end) && *start <= *end)
 		return true;
-	line->why = psprintf("\"%s\" to \"%s\" is no period", show(first), show(last));
+	line->why = psprintf("\"%s\" to \"%s\" is no period", dsr_show(first), dsr_show(last));
 	return false;
 }
 
@@ -551,6 +507,7 @@ read_sale(Load *load, Line *line)
 	DsrCell		use = cell(line, r->use);
 	Reference	upc;
 	Reference	isrc;
+	bool		is_download;
 	int64		quantity;
 	Numeric		revenue;
 	text	   *currency;
@@ -561,7 +518,7 @@ read_sale(Load *load, Line *line)
 	load->nsales++;
 	if (summary == NULL)
 	{
-		line->why = psprintf("summary \"%s\" is not in the report", show(cell(line, r->summary)));
+		line->why = psprintf("summary \"%s\" is not in the report", dsr_show(cell(line, r->summary)));
 		return;
 	}
 	resolve(load, line, &upc, &isrc);
@@ -584,7 +541,8 @@ read_sale(Load *load, Line *line)
 	set_text(row, COL_MODEL, summary->model);
 	set_text(row, COL_USE, use.len > 0 ? cstring_to_text_with_len(use.text, pg_mbcliplen(use.text, use.len, 200)) : summary->use);
 	set_text(row, COL_SERVICE, summary->service);
-	set_text(row, COL_MEASURE, r->is_download || (use.len > 0 ? has_word(use, "download") : summary->is_download) ? load->downloads : load->streams);
+	is_download = r->is_download || (use.len > 0 ? dsr_has_word(use, "download") : summary->is_download);
+	set_text(row, COL_MEASURE, is_download ? load->downloads : load->streams);
 	row->tts_values[COL_QUANTITY] = Int64GetDatum(quantity);
 	row->tts_values[COL_REVENUE] = revenue == NULL ? (Datum) 0 : NumericGetDatum(revenue);
 	row->tts_isnull[COL_REVENUE] = revenue == NULL;
@@ -627,7 +585,7 @@ read_foot(Load *load, const Line *line)
 		if (counts[i].place == 0 || (counts[i].of_report && load->files > 1) || (told.len == 0 && i > 0))
 			continue;
 		if (!dsr_integer(told, &number))
-			return psprintf("its footer tells \"%s\" as the number of %s", show(told), counts[i].what);
+			return psprintf("its footer tells \"%s\" as the number of %s", dsr_show(told), counts[i].what);
 		if (number != counts[i].there)
 			return psprintf("its footer counts " INT64_FORMAT " %s, but there are " INT64_FORMAT ": it was cut or changed",
 							number, counts[i].what, counts[i].there);
@@ -660,13 +618,13 @@ read_line(Load *load, const DsrLine *raw)
 		ncells = dsr_split(&decoded, cells);
 		line.record = dsr_record(cells[0], ncells, &fits);
 		if (line.record == NULL)
-			line.why = psprintf("\"%s\" is no record", show(cells[0]));
+			line.why = psprintf("\"%s\" is no record", dsr_show(cells[0]));
 		else if (!fits || ncells > DSR_MAX_CELLS)
-			line.why = psprintf("a %s has not %d cells", show(cells[0]), ncells);
+			line.why = psprintf("a %s has not %d cells", dsr_show(cells[0]), ncells);
 	}
 	if (!load->has_head && (line.why != NULL || line.record->kind != DSR_HEAD))
 	{
-		load->problem = "it does not begin with a HEAD";
+		load->problem = psprintf("it does not begin with a HEAD%s%s", line.why != NULL ? ": " : "", line.why != NULL ? line.why : "");
 		return;
 	}
 	if (line.why == NULL)
@@ -746,18 +704,15 @@ print_revenue(const Load *load)
 	return json.data;
 }
 
-static Datum
-load_report(FunctionCallInfo fcinfo, DsrSource *source)
+void
+dsr_load(int64 report, bool is_cumulative, DsrSource *source, DsrLoaded *loaded)
 {
 	Oid			schema = mv_catalog()->schema;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "musicverse dsr", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	HASHCTL		control = {.keysize = DSR_MAX_ID + 1, .entrysize = sizeof(Summary), .hcxt = context};
-	Load		load = {.report = PG_GETARG_INT64(0), .is_cumulative = PG_GETARG_BOOL(2)};
-	TupleDesc	desc;
 	HASHCTL		products = {.keysize = sizeof(ProductKey), .entrysize = sizeof(Product), .hcxt = context};
-	Datum		values[8];
-	bool		nulls[8] = {false};
+	Load		load = {.report = report, .is_cumulative = is_cumulative};
 
 	load.keep = context;
 	load.batch = AllocSetContextCreate(context, "musicverse dsr rows", ALLOCSET_DEFAULT_SIZES);
@@ -774,94 +729,15 @@ load_report(FunctionCallInfo fcinfo, DsrSource *source)
 	mv_bulk_close(load.products);
 	mv_bulk_close(load.rejects);
 	mv_bulk_close(load.lines);
-	dsr_close(source);
 	MemoryContextSwitchTo(old);
 
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != lengthof(values))
-		elog(ERROR, "return type must be a row type of %d columns", (int) lengthof(values));
-	nulls[0] = load.problem == NULL;
-	values[0] = nulls[0] ? (Datum) 0 : CStringGetTextDatum(load.problem);
-	values[1] = Int64GetDatum(load.nlines);
-	values[2] = Int64GetDatum(load.nsales);
-	values[3] = Int64GetDatum(load.nimported);
-	values[4] = Int64GetDatum(load.nrejected);
-	values[5] = Int64GetDatum(load.nignored);
-	values[6] = CStringGetTextDatum(dsr_print(load.quantity, 0));
-	values[7] = CStringGetTextDatum(print_revenue(&load));
+	loaded->problem = load.problem != NULL ? pstrdup(load.problem) : NULL;
+	loaded->lines = load.nlines;
+	loaded->sales = load.nsales;
+	loaded->imported = load.nimported;
+	loaded->rejected = load.nrejected;
+	loaded->ignored = load.nignored;
+	loaded->quantity = dsr_print(load.quantity, 0);
+	loaded->revenue = print_revenue(&load);
 	MemoryContextDelete(context);
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
-}
-
-/* _load_dsr(report bigint, content bytea, is_cumulative boolean) */
-Datum
-musicverse_load_dsr(PG_FUNCTION_ARGS)
-{
-	bytea	   *content = PG_GETARG_BYTEA_PP(1);
-
-	return load_report(fcinfo, dsr_open_memory(VARDATA_ANY(content), VARSIZE_ANY_EXHDR(content)));
-}
-
-/* _load_dsr_file(report bigint, path text, is_cumulative boolean) */
-Datum
-musicverse_load_dsr_file(PG_FUNCTION_ARGS)
-{
-	return load_report(fcinfo, dsr_open_file(text_to_cstring(PG_GETARG_TEXT_PP(1))));
-}
-
-/* ---- the header alone */
-
-static Datum
-text_of(DsrCell value, bool *isnull)
-{
-	*isnull = value.len == 0;
-	return *isnull ? (Datum) 0 : PointerGetDatum(cstring_to_text_with_len(value.text, pg_mbcliplen(value.text, value.len, 200)));
-}
-
-/* The first line that isn't empty or a comment, when it is a HEAD; digest and length of the whole */
-static Datum
-read_report_head(FunctionCallInfo fcinfo, DsrSource *source)
-{
-	static const int places[] = {2, 3, 5, 6, 7, 8, 9, 10, 12, 13};
-	DsrCell		cells[DSR_MAX_CELLS];
-	DsrLine		line;
-	TupleDesc	desc;
-	Datum		values[lengthof(places) + 2];
-	bool		nulls[lengthof(places) + 2];
-	const char *why;
-
-	memset(nulls, true, sizeof(nulls));
-	while (dsr_next_line(source, &line) && (line.len == 0 || line.text[0] == '#'))
-		CHECK_FOR_INTERRUPTS();
-	if (dsr_bytes(source) > 0 && !line.too_long && (line.text = dsr_decode(&line, &line.len, &why)) != NULL)
-	{
-		int			n = dsr_split(&line, cells);
-
-		if (cells[0].len == 4 && memcmp(cells[0].text, "HEAD", 4) == 0)
-			for (int i = 0; i < lengthof(places); i++)
-				if (places[i] <= n)
-					values[i] = text_of(cells[places[i] - 1], &nulls[i]);
-	}
-	values[lengthof(places)] = CStringGetTextDatum(dsr_sha256(source));
-	values[lengthof(places) + 1] = Int64GetDatum(dsr_bytes(source));
-	nulls[lengthof(places)] = nulls[lengthof(places) + 1] = false;
-	dsr_close(source);
-	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE || desc->natts != lengthof(values))
-		elog(ERROR, "return type must be a row type of %d columns", (int) lengthof(values));
-	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
-}
-
-/* _dsr_head(content bytea) */
-Datum
-musicverse_dsr_head(PG_FUNCTION_ARGS)
-{
-	bytea	   *content = PG_GETARG_BYTEA_PP(0);
-
-	return read_report_head(fcinfo, dsr_open_memory(VARDATA_ANY(content), VARSIZE_ANY_EXHDR(content)));
-}
-
-/* _dsr_head_file(path text) */
-Datum
-musicverse_dsr_head_file(PG_FUNCTION_ARGS)
-{
-	return read_report_head(fcinfo, dsr_open_file(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

@@ -10,7 +10,7 @@
 
 static const DsrRecord records[] = {
 	/* a header and two footers for all profiles */
-	{.name = "HEAD", .kind = DSR_HEAD, .cells = 16},
+	{.name = "HEAD", .kind = DSR_HEAD, .start = 9, .end = 10},
 	{.name = "FOOT", .kind = DSR_FOOT, .cells = 6, .lines = 2, .summaries = 4, .blocks = 5},
 	{.name = "SRFO", .kind = DSR_FOOT, .cells = 3, .lines = 2, .summaries = 3},
 

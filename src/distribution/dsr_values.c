@@ -221,3 +221,43 @@ dsr_decode(const DsrLine *line, size_t *len, const char **why)
 		*why = "it has characters that the database's encoding has not";
 	return NULL;
 }
+
+/* As it is to stand in a message: short, and without what is no letter */
+const char *
+dsr_show(DsrCell value)
+{
+	size_t		len = Min(value.len, 40);
+	char	   *shown = pnstrdup(value.text, pg_mbcliplen(value.text, value.len, len));
+
+	for (char *c = shown; *c != '\0'; c++)
+		if ((unsigned char) *c < ' ')
+			*c = '?';
+	return shown;
+}
+
+/* The stored form of the first of the codes in a cell; 0 = there is none that is valid */
+size_t
+dsr_code(MvIdentifier kind, DsrCell value, char out[MV_IDENTIFIER_MAX])
+{
+	const char *bar = memchr(value.text, '|', value.len);
+	size_t		len = mv_identifier_normalize(value.text, bar != NULL ? bar - value.text : value.len, out);
+
+	return len > 0 && mv_identifier_is_valid(kind, out, len) ? len : 0;
+}
+
+bool
+dsr_has_word(DsrCell value, const char *word)
+{
+	size_t		n = strlen(word);
+
+	for (size_t i = 0; i + n <= value.len; i++)
+		if (pg_strncasecmp(value.text + i, word, n) == 0)
+			return true;
+	return false;
+}
+
+bool
+dsr_is_currency(DsrCell value)
+{
+	return value.len == 3 && strspn(pnstrdup(value.text, 3), "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3;
+}

@@ -102,7 +102,8 @@ judge_sync(MvDistExchange *exchange, const MvResponse *response, MvOutcome *outc
 
 	if (response->status < 200 || response->status > 299)
 	{
-		mv_outcome_of_status(response, psprintf("partner %s answered HTTP %d when asked for numbers", exchange->partner->name, response->status), outcome);
+		mv_outcome_of_status(response, psprintf("partner %s answered HTTP %d when asked for numbers", exchange->partner->name,
+												response->status), outcome);
 		if (sync->of_accounts && response->status == 401)
 			outcome->kind = MV_ACCOUNT;
 		return;
@@ -195,7 +196,8 @@ begin_sync(MvDistExchange *exchange, void *arg)
 	if (!take_token(sync, exchange))
 		return;
 	exchange->timeout_ms = exchange->partner->timeout_ms;
-	exchange->url = exchange->request.url != NULL ? pstrdup(exchange->request.url) : psprintf("%s%s", job->base_url, exchange->request.path);
+	exchange->url = exchange->request.url != NULL ? pstrdup(exchange->request.url) :
+		psprintf("%s%s", job->base_url, exchange->request.path);
 	values[1] = Int32GetDatum((int32) exchange->timeout_ms);
 	mv_worker_execute(&plan, "select musicverse._begin_sync($1, $2)", 2, types, values, NULL);
 	strlcpy(exchange->step, "numbers", sizeof(exchange->step));

@@ -81,6 +81,15 @@ cmp_ok(memory($pid) - $before, '<', 30000, 'an import of 400000 lines takes less
 is(sql($node, $streams), '451010', 'all of them count');
 $session->quit;
 
+# ---- the examples of the page
+my $examples = join "\n", slurp_file("$root/docs/analytics.md") =~ /^```sql\n(.*?)^```$/msg;
+cmp_ok(length $examples, '>', 300, 'the page has examples');
+sql($node, 'create database examples');
+sql([ $node, 'examples' ], 'create extension musicverse');
+my ($status, $shown, $complaints) = $node->psql('examples', $examples);
+is("$status $complaints", '0 ', 'which run from top to bottom');
+like($shown, qr/^imported\|4\|1\|1\|\{\}$/m, 'as they should');
+
 # KB that are the process's own
 sub memory
 {
