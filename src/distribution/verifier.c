@@ -38,6 +38,13 @@ text_json(const char *text)
 	return JsonbValueToJsonb(&value);
 }
 
+/* A value of an SQL expression as text; NULL for none */
+static char *
+sql_text(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args)
+{
+	return mv_json_text(mv_json_sql(plan, psprintf("to_jsonb(array[%s])", expression), nargs, args), "0");
+}
+
 static int64
 seconds_of(const MvJob *job)
 {
@@ -104,12 +111,12 @@ start_token(const MvJob *job, MvRequest *request)
 {
 	static SPIPlanPtr plan = NULL;
 	Jsonb	   *args[1] = {job->credentials};
-	Jsonb	   *value = mv_json_sql(&plan, "to_jsonb(array[musicverse._basic_credentials($1 ->> 'client_id', $1 ->> 'client_secret')])", 1, args);
+	char	   *value = sql_text(&plan, "musicverse._basic_credentials($1 ->> 'client_id', $1 ->> 'client_secret')", 1, args);
 
 	request->url = mv_json_text(job->config, "token_url");
 	request->body = "grant_type=client_credentials";
 	request->content_type = "application/x-www-form-urlencoded";
-	request->headers = list_make2(psprintf("Authorization: %s", mv_json_text(value, "0")), "Accept: application/json");
+	request->headers = list_make2(psprintf("Authorization: %s", value), "Accept: application/json");
 }
 
 static char *
@@ -120,7 +127,7 @@ token_of(const MvJob *job)
 
 	if (!is_spotify(job))
 		return mv_json_text(job->credentials, "token");
-	return mv_json_text(mv_json_sql(&plan, "to_jsonb(array[musicverse._lookup_token($1 #>> '{}')])", 1, args), "0");
+	return sql_text(&plan, "musicverse._lookup_token($1 #>> '{}')", 1, args);
 }
 
 static void
@@ -137,7 +144,7 @@ verifier_start(const MvJob *job, const char *step, MvRequest *request)
 		return;
 	}
 	request->method = "GET";
-	request->path = mv_json_text(mv_json_sql(&plan, "to_jsonb(array[musicverse._lookup_path($1, $2, $3 #>> '{}', $4 #>> '{}')])", 4, args), "0");
+	request->path = sql_text(&plan, "musicverse._lookup_path($1, $2, $3 #>> '{}', $4 #>> '{}')", 4, args);
 	if (request->path == NULL)
 		elog(ERROR, "there is nothing to ask in step \"%s\"", step);
 	token = token_of(job);
@@ -249,7 +256,7 @@ finish_not_found(const MvJob *job, const char *step, const char *candidates, MvO
 	mv_learn(outcome, "candidates", candidates);
 	if (candidates != NULL)
 		mv_learn(outcome, "next", "album");
-	else if (!mv_is_step(step, "isrc") && mv_json_text(mv_json_sql(&plan, "to_jsonb(array[musicverse._lookup_isrc($1)])", 1, args), "0") != NULL)
+	else if (!mv_is_step(step, "isrc") && sql_text(&plan, "musicverse._lookup_isrc($1)", 1, args) != NULL)
 		mv_learn(outcome, "next", "isrc");
 	else
 		finish_absent(job, outcome);
@@ -290,9 +297,8 @@ finish_refused(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 	static SPIPlanPtr plan = NULL;
 	Jsonb	   *args[2] = {text_json(job->partner), now_json(job)};
 
-	if (response->status != 401 || !is_spotify(job))
-		return;
-	if (!mv_same_text(mv_json_text(mv_json_sql(&plan, "to_jsonb(array[musicverse._lookup_token_refused($1 #>> '{}', to_timestamp($2::float8))])", 2, args), "0"), "true"))
+	if (response->status == 401 && is_spotify(job) &&
+		!mv_same_text(sql_text(&plan, "musicverse._lookup_token_refused($1 #>> '{}', to_timestamp($2::float8))", 2, args), "true"))
 		outcome->kind = MV_NEXT;
 }
 
@@ -306,8 +312,7 @@ finish_token(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 	if (response->status == 400)
 		outcome->kind = MV_OURS;
 	else if (response->status >= 200 && response->status <= 299 &&
-			 (response->json == NULL ||
-			  !mv_same_text(mv_json_text(mv_json_sql(&plan, "to_jsonb(array[musicverse._store_lookup_token($1 #>> '{}', $2, to_timestamp($3::float8))])", 3, args), "0"), "true")))
+			 !mv_same_text(sql_text(&plan, "musicverse._store_lookup_token($1 #>> '{}', $2, to_timestamp($3::float8))", 3, args), "true"))
 		again(job, "the answer to token makes no sense", outcome);
 }
 
