@@ -349,7 +349,7 @@ language sql immutable parallel safe set search_path = musicverse, pg_catalog, p
         || case when connector in ('bundle', 'itmsp') then '{"live_by": "verifier"}'::jsonb else '{}' end
         || case connector when 'soundcloud' then '{
         "authorize_url": "https://secure.soundcloud.com/authorize", "token_url": "https://secure.soundcloud.com/oauth/token", "deliver_ahead": 86400,
-        "license": "all-rights-reserved", "downloadable": false, "processing_limit": 21600}'::jsonb
+        "license": "all-rights-reserved", "downloadable": false, "processing_limit": 21600, "doubt_time": 60}'::jsonb
         when 'labelgrid' then '{
         "label_id": null, "genres": {}, "catalogue_prefix": "MV", "recording_country": null,
         "outlets": {"apple_music": "apple", "youtube_music": "youtube", "amazon_music": "amazon"},
@@ -419,7 +419,7 @@ begin
         select v.name, v.low, v.high, _partner_config(connector, config) -> v.name as value
           from (values ('concurrency', 1, 1000), ('timeout', 0.1, 3600), ('attempts', 1, 1000), ('priority', -1000, 1000),
                        ('poll_interval', 0.1, 86400), ('analytics_interval', 0.1, 604800), ('deliver_ahead', 0, 2592000),
-                       ('processing_limit', 0, 604800)) v (name, low, high)
+                       ('processing_limit', 0, 604800), ('doubt_time', 0, 3600)) v (name, low, high)
          where _partner_config(connector, config) ? v.name
     loop
         if item.value <> 'null' and (jsonb_typeof(item.value) <> 'number' or item.value::numeric not between item.low and item.high)

@@ -274,7 +274,10 @@ begin
     update distribution_targets t set last_error = message
      where t.work_id = id and t.status in ('scheduled', 'delivering', 'processing') and message is distinct from t.last_error and message is not null;
     if state = 'login' and not w.awaits_account
-        and not exists (select from partner_accounts a where a.partner = w.partner and a.user_id = w.user_id) then
+        and not exists (select from partner_accounts a where a.partner = w.partner and a.user_id = w.user_id)
+        -- once is enough, however many releases wait
+        and not exists (select from notifications n where n.user_id = w.user_id and n.read_at is null
+                         and n.kind = 'partner.needs_login' and n.body ->> 'partner' = w.partner) then
         insert into notifications (user_id, kind, title, body)
         values (w.user_id, 'partner.needs_login', format('Log in at %s', _partner_title(w.partner)),
                 jsonb_build_object('partner', w.partner, 'distribution_id', w.distribution_id, 'reason', 'a release waits for it'));

@@ -16,7 +16,8 @@
  *   cover's URL), _made (when, seconds of the epoch), _ready, _public,
  *   _refused (how often the sound was), _deleted
  *   l_urn, _url, _rev, _public, _deleted: of the playlist
- *   find_at: the page that is to be looked through next
+ *   find_at, find_pages: the page that is to be looked through next, and how
+ *   many were; doubt_at: since when something is looked for that may turn up
  *
  * There are no idempotency keys. A track is found again by a machine tag, see
  * distribution_soundcloud.sql, a playlist by its tracks as well.
@@ -94,7 +95,7 @@ is_doubtful(const MvJob *job, const char *create, const char *find, int n)
 {
 	bool		last = (mv_is_step(job->last_step, create) || mv_is_step(job->last_step, find)) && mv_track_of(job->last_step) == n;
 
-	return last && (job->unsure || mv_json_text(job->state, "find_at") != NULL);
+	return last && (job->unsure || mv_json_text(job->state, "find_at") != NULL || mv_json_text(job->state, "doubt_at") != NULL);
 }
 
 static const char *

@@ -218,6 +218,24 @@ next_page(const MvJob *job, const MvResponse *response)
 	return next + len;
 }
 
+/* It isn't there. SoundCloud may still be busy with what we sent: it is looked for again until that is past. */
+static bool
+doubt(const MvJob *job, MvOutcome *outcome)
+{
+	char	   *since = mv_json_text(job->state, "doubt_at");
+	int64		left = mv_json_int(job->config, "doubt_time", 0);
+
+	if (since != NULL)
+		left -= seconds_of(job->now) - strtoll(since, NULL, 10);
+	else
+		mv_learn(outcome, "doubt_at", psprintf(INT64_FORMAT, seconds_of(job->now)));
+	if (left <= 0)
+		return false;
+	outcome->kind = MV_WAIT;
+	outcome->until = job->now + Min(left, LOOK_S) * USECS_PER_SEC;
+	return true;
+}
+
 static void
 finish_find(const MvJob *job, const char *step, int n, const MvResponse *response, MvOutcome *outcome)
 {
@@ -226,6 +244,7 @@ finish_find(const MvJob *job, const char *step, int n, const MvResponse *respons
 	Jsonb	   *which = n < 0 ? mv_soundcloud_urns(job) : mv_jsonb_of(psprintf("%d", n));
 	Jsonb	   *args[3] = {response->json, mv_soundcloud_json(job->reference), which};
 	int			pages = mv_json_int(job->state, PAGES, 0) + 1;
+	bool		may_turn_up = false;
 	char	   *next;
 	Jsonb	   *found;
 	char	   *urn;
@@ -252,6 +271,10 @@ finish_find(const MvJob *job, const char *step, int n, const MvResponse *respons
 		no_sense(step, outcome);
 		return;
 	}
+	else if (next == NULL)
+		may_turn_up = doubt(job, outcome);
+	if (!may_turn_up && next == NULL)
+		mv_learn(outcome, "doubt_at", NULL);
 	mv_learn(outcome, "find_at", next);
 	mv_learn(outcome, PAGES, next != NULL ? psprintf("%d", pages) : NULL);
 }

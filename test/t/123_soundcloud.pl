@@ -45,15 +45,19 @@ sub anew { my (@faults) = @_; push @invalid, @{ cloud()->{validated}{invalid_req
 
 # ---- nobody has logged in
 
-my $id = release({ title => 'Rain' });
+my $id   = release({ title => 'Rain' });
+my $late = release({ title => 'Hail' });
 is(sql($node, "select string_agg(message, '; ') from musicverse.distributions d, musicverse.check_release(d.track_ids, d.platforms, null, d.metadata) where d.id = '$id' and severity = 'warning' and field = '/platforms'"),
 	'nobody has logged in at SoundCloud: the release will wait for that', 'a check warns');
 submit($node, $id);
 wait_for_sql($node, "select last_error from musicverse.distribution_targets where distribution_id = '$id'", 'waits until the user has logged in at SoundCloud', 60, 'the release to wait');
-is(sql($node, "select kind || ' ' || title from musicverse.notifications where user_id = '$user' and kind like 'partner.%'"), 'partner.needs_login Log in at SoundCloud', 'the user is told');
+submit($node, $late);
+wait_for_sql($node, "select last_error from musicverse.distribution_targets where distribution_id = '$late'", 'waits until the user has logged in at SoundCloud', 60, 'another to wait');
+is(sql($node, "select string_agg(kind || ' ' || title, ', ') from musicverse.notifications where user_id = '$user' and kind like 'partner.%'"), 'partner.needs_login Log in at SoundCloud', 'the user is told, once');
+sql($node, "select musicverse.cancel_distribution('$late')");
 log_in($node, $partners, $user);
 wait_release($node, $id, 'live', 60);
-pass('and when he has, it goes on');
+is(targets_of($node, $late), 'soundcloud cancelled', 'and when he has, it goes on; what was cancelled does not');
 
 # ---- a single
 
@@ -153,6 +157,19 @@ sql($node, "select musicverse.cancel_distribution('$id')");
 wait_for(sub { !tracks() && !lists() }, 60, 'what is there to be deleted');
 wait_for_sql($node, "select next_attempt_at is null and state = '{}' from musicverse.distribution_work where distribution_id = '$id'", 't', 60, 'the work to end');
 is(targets_of($node, $id), 'soundcloud cancelled', 'cancelled: nobody has heard of it');
+
+# cancelled during the upload, whose answer is lost on top
+foreach my $fault ({ mode => 'ok', delay_ms => 2000 }, { mode => 'lost', delay_ms => 2000 })
+{
+	anew({ on => 'upload', count => 1, %$fault });
+	$id = release({ title => 'Hasty' });
+	submit($node, $id);
+	wait_for(sub { (cloud()->{requests}{upload} // 0) >= 1 }, 60, 'the upload');
+	sql($node, "select musicverse.cancel_distribution('$id')");
+	wait_for_sql($node, "select next_attempt_at is null and state = '{}' and begun_at is null from musicverse.distribution_work where distribution_id = '$id'", 't', 120, 'the work to end');
+	is(scalar(tracks()), 0, "cancelled during the upload ($fault->{mode}): nothing stays");
+}
+$day = sql($node, q{select ((musicverse._now() at time zone 'UTC')::date + 1)::text});
 
 # another sound before it is public: the track is made anew
 $id = release({ title => 'Changed' }, tracks => 2, date => $day);
@@ -255,6 +272,13 @@ foreach my $case (
 	wait_release($node, $wrong, 'live', 60);
 	is(sql($node, "select state from musicverse.partner_status where name = 'soundcloud'"), 'ready', 'submitted again, it is released; nobody else is held up');
 }
+
+configure_soundcloud($node, $partners, timeout => 1, doubt_time => 8);
+anew({ on => 'upload', mode => 'ok', delay_ms => 5000, count => 1 });
+$id = release({ title => 'Slow' });
+submit($node, $id);
+wait_release($node, $id, 'live', 90);
+is(join(' ', scalar(tracks()), cloud()->{tracks}, cloud()->{requests}{tracks} >= 2 ? 'looked for again' : 'looked for once'), '1 1 looked for again', 'an upload that turns up later than it was waited for is not made again');
 
 configure_soundcloud($node, $partners, processing_limit => 1);
 anew();
