@@ -151,7 +151,8 @@ has_its_samples(const MvAudioInput *input, bool big_endian, const char *wanted, 
 static bool
 is_mpeg(const unsigned char *head)
 {
-	return memcmp(head, "ID3", 3) == 0 || (head[0] == 0xff && (head[1] & 0xe0) == 0xe0 && (head[1] & 0x06) != 0 && (head[2] & 0xf0) != 0xf0);
+	return memcmp(head, "ID3", 3) == 0 ||
+		(head[0] == 0xff && (head[1] & 0xe0) == 0xe0 && (head[1] & 0x06) != 0 && (head[2] & 0xf0) != 0xf0);
 }
 
 /* Fills in what kind of file it is; false when it is none that is taken. */
@@ -235,14 +236,14 @@ read_subtype(MvAudio *audio)
 {
 	static const struct
 	{
-		int			subtype;
 		const char *codec;
+		int			subtype;
 		int			bits;
 	}			known[] = {
-		{SF_FORMAT_PCM_S8, "pcm", 8}, {SF_FORMAT_PCM_U8, "pcm", 8}, {SF_FORMAT_PCM_16, "pcm", 16}, {SF_FORMAT_PCM_24, "pcm", 24},
-		{SF_FORMAT_PCM_32, "pcm", 32}, {SF_FORMAT_FLOAT, "float", 32}, {SF_FORMAT_DOUBLE, "float", 64}, {SF_FORMAT_VORBIS, "vorbis", 0},
+		{"pcm", SF_FORMAT_PCM_S8, 8}, {"pcm", SF_FORMAT_PCM_U8, 8}, {"pcm", SF_FORMAT_PCM_16, 16}, {"pcm", SF_FORMAT_PCM_24, 24},
+		{"pcm", SF_FORMAT_PCM_32, 32}, {"float", SF_FORMAT_FLOAT, 32}, {"float", SF_FORMAT_DOUBLE, 64}, {"vorbis", SF_FORMAT_VORBIS, 0},
 		/* not in older headers: OPUS, MPEG_LAYER_I to III */
-		{0x0064, "opus", 0}, {0x0080, "mpeg", 0}, {0x0081, "mpeg", 0}, {0x0082, "mpeg", 0}
+		{"opus", 0x0064, 0}, {"mpeg", 0x0080, 0}, {"mpeg", 0x0081, 0}, {"mpeg", 0x0082, 0}
 	};
 	MvAudioFacts *facts = &audio->facts;
 	int			subtype = audio->info.format & SF_FORMAT_SUBMASK;
@@ -270,7 +271,8 @@ open_sound(MvAudio *audio, char *why)
 	speak(kept);
 	if (audio->file == NULL)
 	{
-		snprintf(why, MV_AUDIO_ERROR, "is not audio that can be read: it is a damaged %s, or of a kind that is not known", audio->facts.format);
+		snprintf(why, MV_AUDIO_ERROR, "is not audio that can be read: it is a damaged %s, or of a kind that is not known",
+				 audio->facts.format);
 		return false;
 	}
 	if (info->channels < 1 || info->channels > MOST_CHANNELS)
@@ -413,7 +415,8 @@ judge(MvAudio *audio, char *why)
 {
 	const MvAudioFacts *facts = &audio->facts;
 	int64		promised = audio->info.frames;
-	bool		exact = strcmp(facts->format, "mp3") != 0 && strcmp(facts->format, "ogg") != 0 && promised > 0 && promised < PG_INT64_MAX / 2;
+	bool		exact = strcmp(facts->format, "mp3") != 0 && strcmp(facts->format, "ogg") != 0 &&
+		promised > 0 && promised < PG_INT64_MAX / 2;
 
 	if (sf_error(audio->file) != SF_ERR_NO_ERROR)
 		snprintf(why, MV_AUDIO_ERROR, "is damaged after " INT64_FORMAT " frames: %.150s", facts->frames, sf_strerror(audio->file));

@@ -146,7 +146,8 @@ refuse(const MvStream *stream)
 
 	if (stream->failed == MV_SIDE_SOURCE && exchange->code == CURLE_OK && status != 0 && (status < 200 || status > 299))
 		ereport(ERROR,
-				(errcode(status == 404 || status == 410 || (status >= 300 && status < 400) ? ERRCODE_DATA_EXCEPTION : ERRCODE_CONNECTION_FAILURE),
+				(errcode(status == 404 || status == 410 || (status >= 300 && status < 400) ?
+						 ERRCODE_DATA_EXCEPTION : ERRCODE_CONNECTION_FAILURE),
 				 errmsg("the file could not be fetched: HTTP %ld%s", status, status / 100 == 3 ? ", and redirects are not followed" : "")));
 	if (stream->source[0].too_long)
 		ereport(ERROR,

@@ -251,7 +251,8 @@ settle(void)
 		values[i] = text_value(texts[i], &nulls[i]);
 	values[4] = Int64GetDatum(outcome.result.bytes);
 	nulls[4] = ' ';
-	mv_worker_execute(&plan, "select musicverse._settle_media_work($1::uuid, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)", 9, types, values, nulls);
+	mv_worker_execute(&plan, "select musicverse._settle_media_work($1::uuid, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)",
+					  9, types, values, nulls);
 }
 
 /* An error of the run, and what it means */
