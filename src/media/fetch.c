@@ -215,13 +215,13 @@ run_stream(MvStream *stream)
 static void
 fetch_url(MvMediaTask *task, const char *url, MvMediaSource *source)
 {
-	MvTargetOptions options = {.url = url, .connect_timeout_ms = mv_connect_timeout_ms, .timeout_ms = TOTAL_SECONDS * 1000L,
-	.user_agent = "musicverse/" MV_VERSION};
+	MvTargetOptions options = {.url = url, .connect_timeout_ms = mv_connect_timeout_ms, .timeout_ms = TOTAL_SECONDS * 1000L};
 	MvStream   *stream = palloc0(sizeof(MvStream));
 	const char *why = NULL;
 	MvTarget   *target;
 
 	source->fd = mv_media_scratch(task);
+	options.user_agent = "musicverse/" MV_VERSION;
 	target = mv_target_create(&options, &why);
 	if (target == NULL)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("the file could not be fetched: %s", why)));

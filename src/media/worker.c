@@ -294,7 +294,8 @@ work(void)
 		if (kind == NULL)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_EXCEPTION), errmsg("this server knows no work of kind \"%s\"", claimed->kind)));
-		kind->run(claimed, &outcome.result);
+		else
+			kind->run(claimed, &outcome.result);
 		outcome.file_name = mv_media_publish(claimed, &outcome.result);
 		outcome.verdict = "done";
 	}
