@@ -239,7 +239,9 @@ begin
                 w.failures := w.failures + 1;
                 w.last_error := message;
                 w.next_attempt_at := _now() + greatest(_distribution_delay(w.failures), least(coalesce(retry_after, 0), 86400) * interval '1 second');
-                if w.failures >= (_partner_config(p.connector, p.config) ->> 'attempts')::int then
+                -- what the partner has already is only asked for, or withdrawn: that goes on
+                if goal = 'deliver' and w.delivered_revision is distinct from revision
+                    and w.failures >= (_partner_config(p.connector, p.config) ->> 'attempts')::int then
                     perform _report_target(id, null, 'failed', null, null, format('given up after %s attempts: %s', w.failures, message), null);
                     w.next_attempt_at := null;
                 end if;

@@ -259,8 +259,15 @@ finish_refused(const MvJob *job, const char *step, const MvResponse *response, M
 	/* nothing that the release says would help */
 	if (outcome->kind == MV_USER)
 		outcome->kind = MV_AGAIN;
-	if (status == 404)
-		mv_learn(outcome, "made", NULL);
+	if (status != 404)
+		return;
+	/* somebody may have removed the folders; made anew in vain, they can't be made */
+	outcome->message = psprintf("%s: there is no folder \"%s\" on the server, nor can it be made: its user must be allowed to write below base_url and"
+								" directory (sftp://host/~ begins at the user's own folder)", job->partner, mv_ddex_known(job, "dir"));
+	if (mv_ddex_known(job, "made_anew") != NULL)
+		outcome->kind = MV_OURS;
+	mv_learn_int(outcome, "made_anew", 1);
+	mv_learn(outcome, "made", NULL);
 }
 
 static void
@@ -277,7 +284,10 @@ finish_done(const MvJob *job, const char *step, const MvResponse *response, MvOu
 	else if (mv_is_step(step, "prepare"))
 		finish_prepare(job, outcome);
 	else if (mv_is_step(step, "message"))
+	{
 		finish_message(job, response, outcome);
+		mv_learn(outcome, "made_anew", NULL);
+	}
 	else if (mv_is_step(step, "complete"))
 		finish_sent(job, outcome);
 	else if (mv_is_step(step, "clean"))

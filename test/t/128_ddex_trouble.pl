@@ -96,6 +96,22 @@ $partner->configure;
 $partner->wait_status($id, 'processing');
 pass('until it is pinned');
 
+$partner->configure(directory => 'locked/below');
+mkdir "$partner->{dir}/locked" or die "locked: $!";
+chmod 0500, "$partner->{dir}/locked";
+$id = $partner->release;
+$partner->submit($id);
+SKIP: {
+	skip 'this user writes whatever the mode', 1 if $ENV{MV_KEEPS_FILE_ACCESS} || $> == 0;
+	wait_for(sub { state_of($partner) =~ /^paused/ }, 60, 'the partner to be paused');
+	like(sql($node, q{select paused_reason from musicverse.partners where name = 'refusing'}), qr{locked/below.*nor can it be made}, 'a folder that can\'t be made pauses it, and is named');
+}
+chmod 0700, "$partner->{dir}/locked";
+$partner->configure(directory => 'locked/below');
+$partner->wait_status($id, 'processing');
+pass('until it can');
+$partner->configure;
+
 # ---- kill -9 after every step
 
 sql($node, q{
