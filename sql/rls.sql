@@ -217,7 +217,7 @@ select md5(pg_temp.state()) = :'before' as untouched;
 set local role regress_rls_user;
 -- (with one's own things each does something)
 select proname as "does nothing even with one's own" from pg_temp.functions f
- where f.uuids > 0 and has_function_privilege(f.oid, 'execute') and f.proname !~ '^_api_|^delete_|^update_track$|^(create|submit|takedown|confirm)_distribution$|^update_release$|^distribution_package|^_package_url$|^partner_authorize_url$|^distribution_cover$' -- api_v1, distribution, packages and partner_accounts have them in their order
+ where f.uuids > 0 and has_function_privilege(f.oid, 'execute') and f.proname !~ '^_api_|^delete_|^update_track$|^(create|submit|takedown|confirm)_distribution$|^update_release$|^distribution_package|^_package_url$|^partner_authorize_url$|^_begin_authorization$|^distribution_cover$' -- api_v1, distribution, packages and partner_accounts have them in their order
    and not exists (select from ids i, ids j where i.owner = 'mine' and j.owner = 'mine' and (f.uuids = 2 or i.id = j.id) and pg_temp.call(f.oid, array[i.id, j.id]) ~ '^returned (?!f$|nothing$)');
 -- what may not be called at all
 select proname as "can be called by mistake" from pg_temp.functions

@@ -3,11 +3,11 @@
 -- Partners are for service roles to see; of those at which users log in
 -- themselves, these functions tell what users have to know.
 
-create function _api_account_partners() returns table (name text, title text, platforms text[])
+create function _account_partners() returns table (name text, title text, platforms text[])
 language sql stable security definer set search_path = musicverse, pg_catalog, pg_temp as $$
     select p.name, _partner_title(p.name), p.platforms from partners p where p.is_active and _connector_has_accounts(p.connector) order by p.name
 $$;
-comment on function _api_account_partners() is 'The active partners at which users log in themselves';
+comment on function _account_partners() is 'The active partners at which users log in themselves';
 
 -- The columns that may be read, as the row has some that may not
 create view _readable_partner_accounts with (security_invoker = true) as
@@ -28,7 +28,7 @@ declare
 begin
     return _api_page((select json_agg(json_build_object('name', p.name, 'title', p.title, 'platforms', p.platforms,
                                                         'account', case when a.partner is not null then _api_partner_account(a) end) order by p.name)
-                        from _api_account_partners() p left join _readable_partner_accounts a on a.partner = p.name and a.user_id = me), null);
+                        from _account_partners() p left join _readable_partner_accounts a on a.partner = p.name and a.user_id = me), null);
 end
 $$;
 comment on function _api_list_partners() is 'The partners at which users log in themselves, with the caller''s accounts';
@@ -36,7 +36,7 @@ comment on function _api_list_partners() is 'The partners at which users log in 
 create function _api_require_partner(name text) returns void
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
-    perform from _api_account_partners() p where p.name = _api_require_partner.name;
+    perform from _account_partners() p where p.name = _api_require_partner.name;
     if not found then
         raise exception 'partner "%" does not exist', coalesce(left(name, 100), 'null') using errcode = 'PT404';
     end if;
@@ -50,7 +50,7 @@ declare
     me uuid := _api_user();
 begin
     perform _api_require_partner(name);
-    return (select json_build_object('url', b.url, 'expires_at', _api_time(b.expires_at)) from _api_begin_authorization(name, me, redirect_uri) b);
+    return (select json_build_object('url', b.url, 'expires_at', _api_time(b.expires_at)) from _begin_authorization(name, me, redirect_uri) b);
 end
 $$;
 comment on function _api_authorize_partner(text, text) is 'Where the caller is to log in at a partner';

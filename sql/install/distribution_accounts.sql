@@ -65,7 +65,7 @@ end
 $$;
 comment on function _check_redirect_uri(text) is 'Refuses an address that no browser may be sent back to';
 
-create function _api_begin_authorization(partner text, user_id uuid, redirect_uri text, out url text, out expires_at timestamptz) returns record
+create function _begin_authorization(partner text, user_id uuid, redirect_uri text, out url text, out expires_at timestamptz) returns record
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
@@ -96,11 +96,11 @@ begin
         || '&code_challenge_method=S256&state=' || state;
 end
 $$;
-comment on function _api_begin_authorization(text, uuid, text) is 'Where a user is to be sent to log in at a partner, and until when that works';
+comment on function _begin_authorization(text, uuid, text) is 'Where a user is to be sent to log in at a partner, and until when that works';
 
 create function partner_authorize_url(partner text, user_id uuid, redirect_uri text) returns text
 language sql volatile security definer set search_path = musicverse, pg_catalog, pg_temp as $$
-    select b.url from _api_begin_authorization(partner, user_id, redirect_uri) b
+    select b.url from _begin_authorization(partner, user_id, redirect_uri) b
 $$;
 comment on function partner_authorize_url(text, uuid, text) is
     'Where to send a user who is to allow us to act for him at a partner; the browser comes back to redirect_uri with state and code, for partner_authorized()';

@@ -181,6 +181,7 @@ create table partner_authorizations (
     expires_at   timestamptz not null
 );
 create index partner_authorizations_user_id_idx on partner_authorizations (user_id, partner, expires_at);
+create index partner_authorizations_partner_idx on partner_authorizations (partner);
 create index partner_authorizations_expires_at_idx on partner_authorizations (expires_at);
 comment on table partner_authorizations is 'Authorizations that were begun: their state is kept as a hash, and used up by partner_authorized()';
 comment on column partner_authorizations.verifier is 'The code_verifier of PKCE, sealed under partner:<name>:<user id>:verifier';

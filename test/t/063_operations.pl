@@ -162,7 +162,7 @@ foreach my $version (qw(v1 v2))
 		my $route = $route{$version}{$operation};
 		next if $route->{path} !~ /\{/;
 		my $body = $operation eq 'replay_webhook' ? { since => '2001-01-01T00:00:00Z' } : $operation eq 'update_distribution' ? { metadata => {} }
-		  : $operation eq 'authorize_partner' ? { redirect_uri => 'https://a.example.com/' } : $operation eq 'partner_authorized' ? { state => 'x', code => 'y' } : undef;
+		  : $operation eq 'confirm_distribution' ? { platform => 'spotify' } : $operation eq 'authorize_partner' ? { redirect_uri => 'https://a.example.com/' } : $operation eq 'partner_authorized' ? { state => 'x', code => 'y' } : undef;
 		my ($status, $headers, $problem) = request($route->{method}, $route->{path} =~ s/\{\w+\}/$nothing/r, $body, $every);
 		is("$status $headers->{'Content-Type'}", '404 application/problem+json', "$version $operation: 404") or diag(json($problem));
 	}
