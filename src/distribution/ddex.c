@@ -169,7 +169,7 @@ static void
 plan_poll(const MvJob *job, MvPlan *plan)
 {
 	static SPIPlanPtr ask = NULL;
-	Jsonb	   *args[3] = {mv_jsonb_of(psprintf("\"%s\"", job->reference)), job->config,
+	Jsonb	   *args[3] = {mv_json_of_text(job->reference), job->config,
 	mv_jsonb_of(psprintf(INT64_FORMAT, mv_poll_interval(job) / 1000))};
 	Jsonb	   *next = mv_json_sql(&ask, "musicverse._next_poll(($1 #>> '{}')::uuid, $2, $3::bigint)", 3, args);
 	char	   *wait = mv_json_text(next, "wait");

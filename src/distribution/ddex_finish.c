@@ -36,7 +36,7 @@ static void
 finish_name(const MvJob *job, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[5] = {mv_jsonb_of(psprintf("\"%s\"", job->reference)), job->release, job->config,
+	Jsonb	   *args[5] = {mv_json_of_text(job->reference), job->release, job->config,
 		mv_jsonb_of(job->goal == MV_TAKEDOWN ? "\"takedown\"" : "\"deliver\""),
 	mv_jsonb_of(job->delivered_revision > 0 ? "true" : "false")};
 	Jsonb	   *made = mv_json_sql(&plan, "musicverse._ddex_name(($1 #>> '{}')::uuid, $2, $3, $4 #>> '{}', $5::boolean)", 5, args);
@@ -77,7 +77,7 @@ static void
 finish_replace(const MvJob *job, const char *step, bool good, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[3] = {job->state, mv_jsonb_of(psprintf("\"%s\"", mv_ddex_file_key(job, mv_ddex_file_of(job, step)))),
+	Jsonb	   *args[3] = {job->state, mv_json_of_text(mv_ddex_file_key(job, mv_ddex_file_of(job, step))),
 	mv_jsonb_of(good ? "true" : "false")};
 
 	learn_all(outcome, mv_json_sql(&plan, "jsonb_build_object($2 #>> '{}', ($1 -> ($2 #>> '{}')) - 'beside' || "
@@ -168,23 +168,11 @@ mv_ddex_acknowledgement(const char *step)
 									1, args), "0");
 }
 
-static Jsonb *
-text_json(const char *text)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	if (text == NULL)
-		return NULL;
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	return JsonbValueToJsonb(&value);
-}
-
 static void
 finish_list(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[2] = {text_json(job->partner), text_json(response->body != NULL ? response->body : "")};
+	Jsonb	   *args[2] = {mv_json_of_text(job->partner), mv_json_of_text(response->body != NULL ? response->body : "")};
 
 	mv_json_sql(&plan, "to_jsonb(musicverse._take_listing($1 #>> '{}', $2 #>> '{}'))", 2, args);
 }
@@ -193,7 +181,7 @@ static void
 finish_read(const char *step, const char *body, const char *problem)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[3] = {mv_ddex_number(mv_track_of(step)), text_json(body), text_json(problem)};
+	Jsonb	   *args[3] = {mv_ddex_number(mv_track_of(step)), mv_json_of_text(body), mv_json_of_text(problem)};
 
 	mv_json_sql(&plan, "to_jsonb(musicverse._take_acknowledgement($1::bigint, $2 #>> '{}', $3 #>> '{}'))", 3, args);
 }
@@ -223,7 +211,7 @@ static void
 finish_judge(const MvJob *job, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[1] = {mv_jsonb_of(psprintf("\"%s\"", job->reference))};
+	Jsonb	   *args[1] = {mv_json_of_text(job->reference)};
 	Jsonb	   *said = mv_json_sql(&plan, "musicverse._take_statuses(($1 #>> '{}')::uuid)", 1, args);
 	char	   *status = mv_json_text(said, "status");
 

@@ -63,7 +63,7 @@ char *
 mv_labelgrid_number(const MvJob *job)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[2] = {mv_jsonb_of(psprintf("\"%s\"", job->reference)), job->config};
+	Jsonb	   *args[2] = {mv_json_of_text(job->reference), job->config};
 	Jsonb	   *value = mv_json_sql(&plan, "to_jsonb(array[musicverse._labelgrid_catalogue_number(($1 #>> '{}')::uuid, $2)])", 2, args);
 
 	return mv_json_text(value, "0");

@@ -43,7 +43,7 @@ static void
 finish_found_release(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[2] = {response->json, mv_jsonb_of(psprintf("\"%s\"", mv_labelgrid_number(job)))};
+	Jsonb	   *args[2] = {response->json, mv_json_of_text(mv_labelgrid_number(job))};
 	char	   *id;
 
 	if (response->json == NULL)

@@ -9,7 +9,7 @@ static char *
 release_body(const MvJob *job)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[3] = {job->release, job->config, mv_jsonb_of(psprintf("\"%s\"", mv_labelgrid_number(job)))};
+	Jsonb	   *args[3] = {job->release, job->config, mv_json_of_text(mv_labelgrid_number(job))};
 
 	return mv_json_print(mv_json_sql(&plan, "musicverse._labelgrid_release($1, $2, $3 #>> '{}')", 3, args));
 }
@@ -112,7 +112,7 @@ mv_labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 	else if (mv_is_step(step, "commit"))
 	{
 		static SPIPlanPtr plan = NULL;
-		Jsonb	   *args[2] = {job->state, mv_jsonb_of(psprintf("\"%s\"", mv_labelgrid_key(n, "key")))};
+		Jsonb	   *args[2] = {job->state, mv_json_of_text(mv_labelgrid_key(n, "key"))};
 
 		request->method = "PUT";
 		request->path = psprintf("/tracks/%s/files/stereo", track_id);

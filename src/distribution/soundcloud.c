@@ -47,21 +47,11 @@ mv_soundcloud_tracks(const MvJob *job)
 	return mv_json_length(job->release, "tracks");
 }
 
-Jsonb *
-mv_soundcloud_json(const char *text)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	return JsonbValueToJsonb(&value);
-}
-
 char *
 mv_soundcloud_sound(const MvJob *job, int n)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[3] = {job->release, mv_soundcloud_json(job->reference), mv_jsonb_of(psprintf("%d", n))};
+	Jsonb	   *args[3] = {job->release, mv_json_of_text(job->reference), mv_jsonb_of(psprintf("%d", n))};
 	Jsonb	   *marks = mv_json_sql(&plan, "jsonb_build_array(musicverse._soundcloud_mark($1, $2 #>> '{}', $3::int))", 3, args);
 	char	   *mark = mv_json_text(marks, "0");
 

@@ -242,7 +242,7 @@ finish_find(const MvJob *job, const char *step, int n, const MvResponse *respons
 	static SPIPlanPtr track_plan = NULL;
 	static SPIPlanPtr list_plan = NULL;
 	Jsonb	   *which = n < 0 ? mv_soundcloud_urns(job) : mv_jsonb_of(psprintf("%d", n));
-	Jsonb	   *args[3] = {response->json, mv_soundcloud_json(job->reference), which};
+	Jsonb	   *args[3] = {response->json, mv_json_of_text(job->reference), which};
 	int			pages = mv_json_int(job->state, PAGES, 0) + 1;
 	bool		may_turn_up = false;
 	char	   *next;

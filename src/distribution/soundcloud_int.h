@@ -22,7 +22,6 @@ extern char *mv_soundcloud_sound(const MvJob *job, int n);
 extern Jsonb *mv_soundcloud_urns(const MvJob *job);
 
 /* A text as JSON */
-extern Jsonb *mv_soundcloud_json(const char *text);
 
 extern void mv_soundcloud_start(const MvJob *job, const char *step, MvRequest *request);
 extern void mv_soundcloud_finish(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome);

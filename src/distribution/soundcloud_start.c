@@ -14,8 +14,8 @@ static Jsonb *
 track_fields(const MvJob *job, int n, bool public)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[5] = {job->release, job->config, mv_soundcloud_json(job->reference), mv_jsonb_of(psprintf("%d", n)),
-	mv_soundcloud_json(public ? "public" : "private")};
+	Jsonb	   *args[5] = {job->release, job->config, mv_json_of_text(job->reference), mv_jsonb_of(psprintf("%d", n)),
+	mv_json_of_text(public ? "public" : "private")};
 
 	return mv_json_sql(&plan, "musicverse._soundcloud_track($1, $2, $3 #>> '{}', $4::int, $5 #>> '{}')", 5, args);
 }
@@ -24,8 +24,8 @@ static Jsonb *
 playlist_fields(const MvJob *job, bool public)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[4] = {job->release, job->config, mv_soundcloud_json(job->reference),
-	mv_soundcloud_json(public ? "public" : "private")};
+	Jsonb	   *args[4] = {job->release, job->config, mv_json_of_text(job->reference),
+	mv_json_of_text(public ? "public" : "private")};
 
 	return mv_json_sql(&plan, "musicverse._soundcloud_playlist($1, $2, $3 #>> '{}', $4 #>> '{}')", 4, args);
 }
@@ -35,7 +35,7 @@ static List *
 form_of(const char *room, Jsonb *fields)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[2] = {mv_soundcloud_json(room), fields};
+	Jsonb	   *args[2] = {mv_json_of_text(room), fields};
 	Jsonb	   *pairs = mv_json_sql(&plan, "jsonb_build_object('p', musicverse._soundcloud_parts($1 #>> '{}', $2))", 2, args);
 	List	   *parts = NIL;
 

@@ -26,18 +26,6 @@
 
 /* ---- what it goes by */
 
-static Jsonb *
-text_json(const char *text)
-{
-	JsonbValue	value = {.type = jbvString};
-
-	if (text == NULL)
-		return NULL;
-	value.val.string.val = unconstify(char *, text);
-	value.val.string.len = strlen(text);
-	return JsonbValueToJsonb(&value);
-}
-
 /* A value of an SQL expression as text; NULL for none */
 static char *
 sql_text(SPIPlanPtr *plan, const char *expression, int nargs, Jsonb **args)
@@ -95,7 +83,7 @@ static void
 verifier_plan(const MvJob *job, MvPlan *plan)
 {
 	static SPIPlanPtr ask = NULL;
-	Jsonb	   *args[2] = {text_json(job->reference), job->config};
+	Jsonb	   *args[2] = {mv_json_of_text(job->reference), job->config};
 	Jsonb	   *next = mv_json_sql(&ask, "musicverse._next_lookup(($1 #>> '{}')::uuid, $2)", 2, args);
 	char	   *wait = mv_json_text(next, "wait");
 
@@ -123,7 +111,7 @@ static char *
 token_of(const MvJob *job)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[1] = {text_json(job->partner)};
+	Jsonb	   *args[1] = {mv_json_of_text(job->partner)};
 
 	if (!is_spotify(job))
 		return mv_json_text(job->credentials, "token");
@@ -135,7 +123,7 @@ verifier_start(const MvJob *job, const char *step, MvRequest *request)
 {
 	static SPIPlanPtr plan = NULL;
 	char	   *rest;
-	Jsonb	   *args[4] = {job->config, job->release, text_json(step), text_json(first_candidate(job, &rest))};
+	Jsonb	   *args[4] = {job->config, job->release, mv_json_of_text(step), mv_json_of_text(first_candidate(job, &rest))};
 	char	   *token;
 
 	if (mv_is_step(step, "token"))
@@ -266,8 +254,8 @@ static void
 finish_look(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[5] = {text_json(dialect_of(job)), text_json(step), response->json, job->release,
-	text_json(mv_json_text(job->state, "found"))};
+	Jsonb	   *args[5] = {mv_json_of_text(dialect_of(job)), mv_json_of_text(step), response->json, job->release,
+	mv_json_of_text(mv_json_text(job->state, "found"))};
 	Jsonb	   *verdict = mv_json_sql(&plan, "musicverse._judge_lookup($1 #>> '{}', $2 #>> '{}', $3, $4, $5 #>> '{}')", 5, args);
 	Jsonb	   *found = verdict != NULL ? mv_json_at(verdict, "found") : NULL;
 	char	   *candidates = mv_json_text(verdict, "candidates");
@@ -295,7 +283,7 @@ static void
 finish_refused(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[2] = {text_json(job->partner), now_json(job)};
+	Jsonb	   *args[2] = {mv_json_of_text(job->partner), now_json(job)};
 
 	if (response->status == 401 && is_spotify(job) &&
 		!mv_same_text(sql_text(&plan, "musicverse._lookup_token_refused($1 #>> '{}', to_timestamp($2::float8))", 2, args), "true"))
@@ -306,7 +294,7 @@ static void
 finish_token(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[3] = {text_json(job->partner), response->json, now_json(job)};
+	Jsonb	   *args[3] = {mv_json_of_text(job->partner), response->json, now_json(job)};
 
 	/* a client that it doesn't know */
 	if (response->status == 400)
@@ -320,7 +308,7 @@ static void
 finish_worked(const MvJob *job)
 {
 	static SPIPlanPtr plan = NULL;
-	Jsonb	   *args[1] = {text_json(job->partner)};
+	Jsonb	   *args[1] = {mv_json_of_text(job->partner)};
 
 	if (is_spotify(job))
 		mv_json_sql(&plan, "to_jsonb(musicverse._lookup_token_worked($1 #>> '{}'))", 1, args);
