@@ -274,6 +274,7 @@ chmod 0600, $node->data_dir . '/other.key';
 my %other = (
 	allow_http                    => 'off',
 	allowed_networks              => '127.0.0.1/32',
+	analytics_interval            => '7min',
 	anonymous_burst               => 7,
 	anonymous_refill              => 7,
 	breaker_threshold             => 7,
