@@ -92,12 +92,6 @@ mv_field_error(MvApiCall *call, const char *kind, const char *field, const char 
 	call->errors = lappend(call->errors, error);
 }
 
-int
-mv_problem_status(const MvApiCall *call)
-{
-	return call->problem_status;
-}
-
 /* --- errors of operations -------------------------------------------------- */
 
 /* What the server says of its own objects must not get out; what a function raises is meant for the client. */

@@ -62,6 +62,4 @@ extern const char *mv_problem_type(int status, const char **title);
 /* The problem that goes with a status of 400 to 599, without a detail; returns false. */
 extern bool mv_problem_of_status(MvApiCall *call, int status);
 
-extern int	mv_problem_status(const MvApiCall *call);
-
 #endif							/* MV_PROBLEM_H */

@@ -54,8 +54,7 @@ extern void mv_pipe_source_ended(MvStreamSource *source, long status);
 /* Shows the first bytes to who wants to see them, once there are enough. */
 extern void mv_pipe_inspect(MvStreamSource *source);
 
-/* What an answer's headers say: the first byte and the length of the whole in Content-Range, its own length; -1 = nothing */
-extern int64 mv_range_start(const MvTransfer *exchange);
+/* What an answer's headers say: the length of the whole in Content-Range, its own length; -1 = nothing */
 extern int64 mv_range_total(const MvTransfer *exchange);
 extern int64 mv_content_length(const MvTransfer *exchange);
 

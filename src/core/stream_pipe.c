@@ -191,8 +191,9 @@ number_at(const char *text, const char *end)
 	return number;
 }
 
-int64
-mv_range_start(const MvTransfer *exchange)
+/* The first byte in Content-Range; -1 = nothing */
+static int64
+range_start(const MvTransfer *exchange)
 {
 	const char *end = NULL;
 	const char *value = header_value(exchange, "content-range:", &end);
@@ -247,7 +248,7 @@ accept_answer(MvStreamSource *source, long status, int64 announced)
 		source->from = source->start;
 		ahead = 0;
 	}
-	else if (status == 206 && mv_range_start(&source->exchange) != source->from)
+	else if (status == 206 && range_start(&source->exchange) != source->from)
 	{
 		mv_stream_fail(stream, MV_SIDE_SOURCE, "it sent another range than the one from byte " INT64_FORMAT " on", source->from);
 		return;

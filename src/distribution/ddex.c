@@ -36,8 +36,8 @@ mv_ddex_known(const MvJob *job, const char *name)
 	return mv_json_text(job->state, name);
 }
 
-int
-mv_ddex_tracks(const MvJob *job)
+static int
+count_tracks(const MvJob *job)
 {
 	return mv_json_length(job->release, "tracks");
 }
@@ -48,14 +48,14 @@ mv_ddex_file_of(const MvJob *job, const char *step)
 {
 	int			n = mv_track_of(step);
 
-	return n >= 0 ? n : mv_ddex_tracks(job);
+	return n >= 0 ? n : count_tracks(job);
 }
 
 /* By which a file is known in the state */
 char *
 mv_ddex_file_key(const MvJob *job, int n)
 {
-	return n < mv_ddex_tracks(job) ? psprintf("f%d", n) : pstrdup("cover");
+	return n < count_tracks(job) ? psprintf("f%d", n) : pstrdup("cover");
 }
 
 Jsonb *
@@ -81,8 +81,8 @@ mv_ddex_path(const MvJob *job, const char *name)
 	return psprintf("%s/%s", mv_ddex_known(job, "dir"), name);
 }
 
-char *
-mv_ddex_file_path(const MvJob *job, const char *name)
+static char *
+file_path(const MvJob *job, const char *name)
 {
 	return mv_ddex_path(job, psprintf("%s%s", mv_json_text(job->config, "resource_folder"), name));
 }
@@ -115,7 +115,7 @@ lies_there(const MvJob *job, int n)
 static const char *
 file_step(const MvJob *job, const char *what, int n)
 {
-	return n < mv_ddex_tracks(job) ? psprintf("%s.%d", what, n) : psprintf("%s_cover", what);
+	return n < count_tracks(job) ? psprintf("%s.%d", what, n) : psprintf("%s_cover", what);
 }
 
 static const char *
@@ -132,7 +132,7 @@ plan_file(const MvJob *job, int n)
 		if (!(job->unsure && mv_same_text(job->last_step, step)))
 			return step;
 	}
-	return n < mv_ddex_tracks(job) ? psprintf("audio.%d", n) : "cover";
+	return n < count_tracks(job) ? psprintf("audio.%d", n) : "cover";
 }
 
 /* What is left in a folder that the partner was not told of; NULL for nothing */
@@ -151,7 +151,7 @@ plan_sending(const MvJob *job)
 	if (mv_ddex_known(job, "made") == NULL)
 		return "mkdir";
 	if (mv_json_int(job->state, "files", 0) != 0)
-		for (int n = 0; n <= mv_ddex_tracks(job); n++)
+		for (int n = 0; n <= count_tracks(job); n++)
 		{
 			const char *step = plan_file(job, n);
 
@@ -314,13 +314,13 @@ remove_file(MvRequest *request, const char *path)
 static void
 start_clean(const MvJob *job, MvRequest *request)
 {
-	for (int n = 0; n <= mv_ddex_tracks(job); n++)
+	for (int n = 0; n <= count_tracks(job); n++)
 	{
 		char	   *name = mv_ddex_known(job, psprintf("%s.name", mv_ddex_file_key(job, n)));
 
 		if (name != NULL)
-			remove_file(request, mv_ddex_file_path(job, name));
-		remove_file(request, mv_ddex_file_path(job, mv_json_text(mv_ddex_file(job, n), "name")));
+			remove_file(request, file_path(job, name));
+		remove_file(request, file_path(job, mv_json_text(mv_ddex_file(job, n), "name")));
 	}
 	remove_file(request, mv_ddex_path(job, mv_ddex_known(job, "message")));
 	command(request, MV_SFTP_RMDIR, true, resource_folder(job), NULL);
@@ -336,7 +336,7 @@ static void
 start_file(const MvJob *job, int n, MvRequest *request)
 {
 	Jsonb	   *file = mv_ddex_file(job, n);
-	char	   *path = mv_ddex_file_path(job, mv_json_text(file, "name"));
+	char	   *path = file_path(job, mv_json_text(file, "name"));
 
 	put(request, path, mv_ddex_temporary(path));
 	request->source_url = mv_json_text(file, "url");
@@ -347,7 +347,7 @@ start_file(const MvJob *job, int n, MvRequest *request)
 static void
 start_replace(const MvJob *job, int n, MvRequest *request)
 {
-	char	   *path = mv_ddex_file_path(job, mv_json_text(mv_ddex_file(job, n), "name"));
+	char	   *path = file_path(job, mv_json_text(mv_ddex_file(job, n), "name"));
 
 	command(request, MV_SFTP_DELETE, true, path, NULL);
 	command(request, MV_SFTP_RENAME, false, mv_ddex_temporary(path), path);

@@ -11,13 +11,11 @@
 
 /* ddex.c */
 extern char *mv_ddex_known(const MvJob *job, const char *name);
-extern int	mv_ddex_tracks(const MvJob *job);
 extern int	mv_ddex_file_of(const MvJob *job, const char *step);
 extern char *mv_ddex_file_key(const MvJob *job, int n);
 extern Jsonb *mv_ddex_number(int number);
 extern Jsonb *mv_ddex_file(const MvJob *job, int n);
 extern char *mv_ddex_path(const MvJob *job, const char *name);
-extern char *mv_ddex_file_path(const MvJob *job, const char *name);
 extern char *mv_ddex_temporary(const char *path);
 extern char *mv_ddex_manifest_temporary(const MvJob *job);
 extern Jsonb *mv_ddex_message(const MvJob *job);

@@ -21,8 +21,6 @@ extern char *mv_soundcloud_sound(const MvJob *job, int n);
 /* The URNs of the tracks that are there, in order */
 extern Jsonb *mv_soundcloud_urns(const MvJob *job);
 
-/* A text as JSON */
-
 extern void mv_soundcloud_start(const MvJob *job, const char *step, MvRequest *request);
 extern void mv_soundcloud_finish(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome);
 

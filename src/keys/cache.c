@@ -449,16 +449,6 @@ mv_cache_take_uses(MvUse *uses, int n, uint64 *from)
 	return taken;
 }
 
-bool
-mv_cache_generation(uint64 *generation)
-{
-	if (!usable())
-		return false;
-	*generation = pg_atomic_read_u64(&cache->all);
-	pg_memory_barrier();
-	return (*generation & DOUBT_MASK) == 0;
-}
-
 static void
 add_to_marked(const uint64 *marks, pg_atomic_uint64 *generations, uint64 value)
 {

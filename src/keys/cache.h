@@ -85,11 +85,4 @@ typedef struct MvUse
  */
 extern int	mv_cache_take_uses(MvUse *uses, int n, uint64 *from);
 
-/*
- * What every verdict depends on, such as the tiers and the roles of the host:
- * equal values mean that nothing changed. False while a change is in doubt or
- * is this transaction's own: then nothing may be kept.
- */
-extern bool mv_cache_generation(uint64 *generation);
-
 #endif							/* MV_CACHE_H */

@@ -48,8 +48,9 @@ mv_inspect(const MvAudioInput *input, MvAudioFacts *facts, void (*check) (void))
 		refuse(why);
 }
 
-const char *
-mv_audio_media_type(const char *format)
+/* Of a file of that format, such as "audio/wav" */
+static const char *
+media_type_of(const char *format)
 {
 	static const char *const types[][2] = {
 		{"wav", "audio/wav"}, {"rf64", "audio/wav"}, {"aiff", "audio/aiff"}, {"flac", "audio/flac"}, {"ogg", "audio/ogg"},
@@ -153,7 +154,7 @@ inspect(MvMediaTask *task, MvMediaResult *result)
 	input.bytes = source.bytes;
 	mv_inspect(&input, &facts, mv_media_check);
 	result->facts = mv_inspect_json(&facts);
-	result->media_type = mv_audio_media_type(facts.format);
+	result->media_type = media_type_of(facts.format);
 	result->bytes = source.bytes;
 	result->sha256 = source.sha256;
 	result->md5 = source.md5;

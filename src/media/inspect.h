@@ -13,9 +13,6 @@ extern void mv_inspect(const MvAudioInput *input, MvAudioFacts *facts, void (*ch
 /* As a JSON object */
 extern char *mv_inspect_json(const MvAudioFacts *facts);
 
-/* Of a file of that format, such as "audio/wav" */
-extern const char *mv_audio_media_type(const char *format);
-
 extern const MvMediaKind mv_inspect_kind;
 extern const MvMediaKind mv_flac_kind;
 

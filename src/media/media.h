@@ -89,9 +89,8 @@ extern void mv_media_check(void);
 /* A file to work in, which has no name and goes with the task. Its descriptor. */
 extern int	mv_media_scratch(MvMediaTask *task);
 
-/* The file that is to be the result; the same one at each call. Its descriptor, and its name while it is made. */
+/* The file that is to be the result; the same one at each call. Its descriptor. */
 extern int	mv_media_output(MvMediaTask *task);
-extern const char *mv_media_output_path(MvMediaTask *task);
 
 /* Writes all of it, or raises. */
 extern void mv_media_write(int fd, const void *bytes, size_t len);

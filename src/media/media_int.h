@@ -48,9 +48,6 @@ extern void mv_media_note_error(const char *message);
 
 /* store.c */
 
-/* The directory of this database's files, which is made if need be. Raises when it can't be. */
-extern char *mv_media_directory(void);
-
 /* Keeps a descriptor, to be closed with the task. */
 extern int	mv_media_keep(MvMediaTask *task, int fd);
 

@@ -66,8 +66,9 @@ make_directory(const char *path)
 				 errhint("musicverse.media_directory must be writable for the server's user, or its parent.")));
 }
 
-char *
-mv_media_directory(void)
+/* The directory of this database's files, which is made if need be. Raises when it can't be. */
+static char *
+made_directory(void)
 {
 	char	   *path = database_directory();
 
@@ -120,7 +121,7 @@ create(const char *path)
 int
 mv_media_scratch(MvMediaTask *task)
 {
-	char	   *path = psprintf("%s/%s.scratch", mv_media_directory(), task->id);
+	char	   *path = psprintf("%s/%s.scratch", made_directory(), task->id);
 	int			fd = create(path);
 
 	unlink(path);
@@ -134,17 +135,10 @@ mv_media_output(MvMediaTask *task)
 
 	if (files->output < 0)
 	{
-		files->output_path = psprintf("%s/%s.part", mv_media_directory(), task->id);
+		files->output_path = psprintf("%s/%s.part", made_directory(), task->id);
 		files->output = mv_media_keep(task, create(files->output_path));
 	}
 	return files->output;
-}
-
-const char *
-mv_media_output_path(MvMediaTask *task)
-{
-	mv_media_output(task);
-	return task->files->output_path;
 }
 
 void
@@ -204,7 +198,7 @@ mv_media_publish(MvMediaTask *task, MvMediaResult *result)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("the file has " INT64_FORMAT " bytes, more than musicverse.media_max_size", result->bytes)));
-	durable_rename(files->output_path, psprintf("%s/%s", mv_media_directory(), name), ERROR);
+	durable_rename(files->output_path, psprintf("%s/%s", made_directory(), name), ERROR);
 	files->output_path = NULL;
 	return name;
 }
@@ -235,7 +229,7 @@ is_dots(const char *name)
 int
 mv_media_sweep(char **names, int n)
 {
-	char	   *path = mv_media_directory();
+	char	   *path = made_directory();
 	DIR		   *directory = opendir(path);
 	struct dirent *entry;
 	int			removed = 0;

@@ -320,7 +320,6 @@ extern void endpoint_schedule(Endpoint *endpoint, TimestampTz now);
 extern void endpoint_unschedule(Endpoint *endpoint);
 extern void dispatch_finished(Exchange *exchange, TimestampTz now);
 extern long dispatch_timeout(TimestampTz now);
-extern void dispatch_abort_all(void);
 extern void exchange_free(Exchange *exchange);
 
 /* outcome.c */
