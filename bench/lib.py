@@ -298,6 +298,10 @@ class Theme:
         """Pair by pair, so that a machine that slows down meanwhile slows both."""
         return statistics.median(a / b for a, b in zip(ours, limit))
 
+    @classmethod
+    def before_start(cls):
+        """What the server's settings name has to be there."""
+
     def report(self, figure, target, reached, good, absolute):
         """A line of the table; good is None for a figure without a target of its own."""
         self.results.append({"figure": figure, "target": target, "reached": reached, "good": good, "absolute": absolute})
@@ -347,6 +351,7 @@ def main(themes, description):
             rows = [row for row in theme.rows if not args.row or row in args.row or name in args.row]
             if not rows:
                 continue
+            theme.before_start()
             server = Server(pgbin, {**theme.settings, **dict(pair.split("=", 1) for pair in args.set)})
             try:
                 server.start()

@@ -138,7 +138,15 @@ sub run_example
 	judged("$version $id: the answer has the members of its example", document => $file{$version}, operation => $id, answer => length($got->{content}) ? $got->{json} : undef) if $got->{status} < 300 && $id ne 'get_openapi';
 	if ($operation->{responses}{304})
 	{
-		ask($version, $id, 304, 'the same again', $method, $target, { %$with, 'if-none-match' => $got->{headers}{etag} });
+		# what a worker changes meanwhile has another tag
+		my $etag = $got->{headers}{etag};
+		for (1 .. 5)
+		{
+			my $now = $door->request($method, $target, { %$with, 'if-none-match' => $etag });
+			last if $now->{status} != 200;
+			$etag = $now->{headers}{etag};
+		}
+		ask($version, $id, 304, 'the same again', $method, $target, { %$with, 'if-none-match' => $etag });
 	}
 	return $got->{json};
 }
@@ -199,7 +207,7 @@ foreach my $version (qw(v1 v2))
 	my $hook = run_example($version, 'create_webhook');
 	my %hook = (webhook_id => $hook->{id});
 	run_example($version, 'list_webhooks');
-	run_example($version, $_, %hook) foreach qw(get_webhook update_webhook rotate_webhook_secret test_webhook get_webhook_stats disable_webhook);
+	run_example($version, $_, %hook) foreach qw(get_webhook get_webhook_stats update_webhook rotate_webhook_secret test_webhook disable_webhook);
 	ask($version, 'test_webhook', 409, 'when it is disabled', 'POST', "/api/$version/webhooks/$hook->{id}/test", { %key, 'content-type' => 'application/json' }, '{}');
 	run_example($version, 'enable_webhook', %hook);
 
