@@ -213,12 +213,12 @@ read_line(DsrLoad *load, const DsrLine *raw)
 		else if (!fits || ncells > DSR_MAX_CELLS)
 			line.why = psprintf("a %s has not %d cells", dsr_show(cells[0]), ncells);
 	}
-	if (!load->has_head && (line.why != NULL || line.record->kind != DSR_HEAD))
+	if (!load->has_head && (line.why != NULL || line.record == NULL || line.record->kind != DSR_HEAD))
 	{
 		load->problem = psprintf("it does not begin with a HEAD%s%s", line.why != NULL ? ": " : "", line.why != NULL ? line.why : "");
 		return;
 	}
-	if (line.why == NULL)
+	if (line.why == NULL && line.record != NULL)
 	{
 		dsr_enter_block(load, &line);
 		switch (line.record->kind)

@@ -70,7 +70,8 @@ dsr_read_summary(DsrLoad *load, DsrEntry *line)
 	summary->territory = kept_text(load, dsr_cell(line, r->territory));
 	summary->service = kept_text(load, dsr_cell(line, r->service));
 	summary->currency = kept_text(load, dsr_cell(line, r->currency));
-	summary->other_currency = dsr_is_currency(dsr_cell(line, r->other_currency)) ? kept_text(load, dsr_cell(line, r->other_currency)) : NULL;
+	summary->other_currency =
+		dsr_is_currency(dsr_cell(line, r->other_currency)) ? kept_text(load, dsr_cell(line, r->other_currency)) : NULL;
 	summary->is_download = dsr_has_word(dsr_cell(line, r->use), "download");
 	summary->has_period = r->start > 0 && dsr_date(dsr_cell(line, r->start), false, &summary->start) &&
 		dsr_date(dsr_cell(line, r->end), true, &summary->end) && summary->start <= summary->end;
@@ -154,7 +155,8 @@ dsr_resolve(DsrLoad *load, DsrEntry *line, DsrReference *upc, DsrReference *isrc
 	}
 	if (dsr_cell(line, r->release).len > 0 && (release = find_reference(&load->releases, dsr_cell(line, r->release), false)) == NULL)
 		line->why = psprintf("release \"%s\" is not in its block", dsr_show(dsr_cell(line, r->release)));
-	else if (dsr_cell(line, r->resource).len > 0 && (resource = find_reference(&load->resources, dsr_cell(line, r->resource), false)) == NULL)
+	else if (dsr_cell(line, r->resource).len > 0 &&
+			 (resource = find_reference(&load->resources, dsr_cell(line, r->resource), false)) == NULL)
 		line->why = psprintf("resource \"%s\" is not in its block", dsr_show(dsr_cell(line, r->resource)));
 	else if (dsr_cell(line, r->dsp_resource).len > 0 &&
 			 (resource = find_reference(&load->resources, dsr_cell(line, r->dsp_resource), true)) == NULL)
