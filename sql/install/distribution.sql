@@ -48,21 +48,19 @@ declare
     item record;
     given text;
 begin
-    if to_regprocedure('musicverse.next_isrc(text)') is not null then
-        for item in select t, n::int - 1 as n from jsonb_array_elements(release -> 'tracks') with ordinality e (t, n)
-                     where coalesce(t ->> 'isrc', '') = '' loop
-            begin
-                execute 'select musicverse.next_isrc()' into given;
-            exception when object_not_in_prerequisite_state then
-                exit;
-            end;
-            update tracks x set isrc = given where x.id = (item.t ->> 'track_id')::uuid and x.isrc is null;
-            release := jsonb_set(release, array['tracks', item.n::text, 'isrc'], to_jsonb(given));
-        end loop;
-    end if;
-    if coalesce(release ->> 'upc', '') = '' and to_regprocedure('musicverse.next_upc(text)') is not null then
+    for item in select t, n::int - 1 as n from jsonb_array_elements(release -> 'tracks') with ordinality e (t, n)
+                 where coalesce(t ->> 'isrc', '') = '' loop
         begin
-            execute 'select musicverse.next_upc()' into given;
+            given := next_isrc();
+        exception when object_not_in_prerequisite_state then
+            exit;
+        end;
+        update tracks x set isrc = given where x.id = (item.t ->> 'track_id')::uuid and x.isrc is null;
+        release := jsonb_set(release, array['tracks', item.n::text, 'isrc'], to_jsonb(given));
+    end loop;
+    if coalesce(release ->> 'upc', '') = '' then
+        begin
+            given := next_upc();
             release := release || jsonb_build_object('upc', given);
         exception when object_not_in_prerequisite_state then
             null;

@@ -2,8 +2,7 @@
 --
 -- A release as partners get it is made of what its owner says and, where that
 -- is silent, of what is known of its tracks and of the jobs that made them.
--- Then it is judged for each platform. Identifiers are judged by the functions
--- for them where there are such, which may be installed later.
+-- Then it is judged for each platform.
 
 create function _release_genres() returns text[]
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -54,20 +53,6 @@ begin
 end
 $$;
 comment on function _rules_of(jsonb) is 'The rules of a platform with what they leave out';
-
--- Judges an identifier by a function that may not be there; NULL when it isn't
-create function _identifier_is_valid(judge text, value text) returns boolean
-language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    result boolean;
-begin
-    if to_regprocedure(format('musicverse.%I(text)', judge)) is not null then
-        execute format('select musicverse.%I($1)', judge) into result using value;
-    end if;
-    return result;
-end
-$$;
-comment on function _identifier_is_valid(text, text) is 'What isrc_is_valid(), gtin_is_valid() and their like say; NULL without them';
 
 create function _names_of(artists jsonb) returns text[]
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -354,7 +339,7 @@ begin
         return query select null::text, '/metadata/explicit', 'error', 'explicit must be true or false';
     end if;
     if release ? 'upc' then
-        if not coalesce(_identifier_is_valid('gtin_is_valid', release ->> 'upc'), release ->> 'upc' ~ '^([0-9]{12,14})$') then
+        if not gtin_is_valid(release ->> 'upc') then
             return query select null::text, '/metadata/upc', 'error', format('"%s" is no UPC or EAN: its check digit does not fit, or it is not 12 to 14 digits', left(release ->> 'upc', 50));
         end if;
     end if;
@@ -387,7 +372,7 @@ begin
     end if;
     for item in select e.t, e.n from jsonb_array_elements(coalesce(release -> 'tracks', '[]')) with ordinality e (t, n) loop
         at := '/metadata/tracks/' || item.n - 1;
-        if item.t ? 'isrc' and not coalesce(_identifier_is_valid('isrc_is_valid', item.t ->> 'isrc'), item.t ->> 'isrc' ~ '^[A-Z]{2}[A-Z0-9]{3}[0-9]{7}$') then
+        if item.t ? 'isrc' and not isrc_is_valid(item.t ->> 'isrc') then
             return query select null::text, at || '/isrc', 'error', format('"%s" is no ISRC: it has twelve characters, such as QZABC2600001', left(item.t ->> 'isrc', 50));
         elsif (select count(*) from jsonb_array_elements(release -> 'tracks') o where o -> 'isrc' = item.t -> 'isrc') > 1 then
             return query select null::text, at || '/isrc', 'error', format('ISRC "%s" is that of two tracks', item.t ->> 'isrc');
