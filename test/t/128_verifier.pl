@@ -8,7 +8,7 @@ use MusicVerse::Lookups;
 use MusicVerse::Partners;
 use MusicVerse::Stream;
 
-my $node     = new_cluster('verifier', 'musicverse.inspect_audio' => 'off');
+my $node     = new_cluster('verifier', 'musicverse.ddex_schema_directory' => MusicVerse::Ddex::ddex_schemas() // '', 'musicverse.inspect_audio' => 'off');
 my $partners = MusicVerse::Partners->start;
 my $carrier  = MusicVerse::LabelGrid->start;
 my $user     = user(1);
