@@ -107,6 +107,15 @@ alter table generation_jobs add column t_more text default 'more';
 :ask
 alter table generation_jobs drop column t_more;
 :ask
+-- a column that is younger than the rows, which have its default all the same
+alter table generation_jobs add column t_hidden boolean default true;
+create policy t_hides on generation_jobs as restrictive for select using (not coalesce(t_hidden, false));
+:ask
+drop policy t_hides on generation_jobs;
+create policy t_shows on generation_jobs as restrictive for select using (t_hidden);
+:ask
+alter table generation_jobs drop column t_hidden cascade;
+:ask
 -- deleted, and as long as it is stored elsewhere
 update tracks set deleted_at = now();
 :ask

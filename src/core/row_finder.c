@@ -211,7 +211,8 @@ take_table(MvRowScan *scan, Oid table)
 
 	if (type->tupDesc == NULL)
 		elog(ERROR, "type %u is not composite", type->type_id);
-	scan->slot = MakeTupleTableSlot(CreateTupleDescCopy(RelationGetDescr(rel)), table_slot_callbacks(rel));
+	/* with what rows are to show that are older than a column */
+	scan->slot = MakeTupleTableSlot(CreateTupleDescCopyConstr(RelationGetDescr(rel)), table_slot_callbacks(rel));
 	scan->identifier = type->tupDesc_identifier;
 	table_close(rel, NoLock);
 }
