@@ -153,6 +153,17 @@ delete from dsr_reports where report = 'blocks';
 select count(*) from dsr_lines l where not exists (select from dsr_reports r where r.id = l.report_id);
 select count(*) from distribution_facts f where report_id is not null and not exists (select from dsr_reports r where r.id = f.report_id);
 
+-- an older release that is changed to the codes of somebody else's
+insert into tracks (user_id, title, isrc, audio_url) values (:'other', 'Older', 'QZABC2600005', 'https://a.example.com/5.flac');
+select pg_temp.release(:'other', '2025-01-01', '036000291452', 'Older') as older \gset
+update release_recordings r set isrc_since = t.live_at, upc_since = t.live_at from distribution_targets t where t.distribution_id = r.distribution_id and t.platform = 'spotify';
+update distributions set metadata = jsonb_set(metadata || '{"title": "Renamed"}', '{tracks,0,isrc}', '"QZ-ABC-26-00005"') where id = :'older';
+select isrc_since < now() as as_before, upc_since < now() as as_before from release_recordings where distribution_id = :'older';
+update distributions set metadata = jsonb_set(metadata || '{"upc": "4006381333931"}', '{tracks,0,isrc}', '"QZABC2600001"') where id = :'older';
+select pg_temp.told(import_dsr('spotify_direct', 'claimed', pg_temp.report(pg_temp.head('M10', period => '2026-06-01 2026-06-30'), pg_temp.sy10('1', 'US'),
+    pg_temp.sr08('1', 'QZABC2600001', '4006381333931', '13', '2'), pg_temp.sr08('1', 'QZABC2600001', '', '14', '3'), pg_temp.sr08('1', '', '4006381333931', '15', '4'))));
+select isrc, upc, user_id = :'user' as mine from dsr_products p join dsr_reports r on r.id = p.report_id where r.report = 'claimed' order by product;
+
 -- property: what counts is what was imported of ours
 select coalesce(sum(l.quantity), 0) = (select sum(streams + downloads) from distribution_facts where report_id is not null) as as_many,
        coalesce(sum(l.revenue), 0) = (select sum(revenue) from distribution_facts where report_id is not null) as as_much

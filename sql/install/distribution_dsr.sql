@@ -146,24 +146,33 @@ create table release_recordings (
     isrc            text,
     upc             text,
     track_id        uuid,
+    isrc_since      timestamptz not null default now(),
+    upc_since       timestamptz not null default now(),
     primary key (distribution_id, position)
 );
 create index release_recordings_isrc_idx on release_recordings (isrc) where isrc is not null;
 create index release_recordings_upc_idx on release_recordings (upc) where upc is not null;
 comment on table release_recordings is 'The recordings of releases by their codes: by these reports name them. Kept by a trigger of distributions';
 comment on column release_recordings.upc is 'Of the release, with 14 digits';
+comment on column release_recordings.isrc_since is 'Since when the release names the ISRC: who claims another''s later must not be taken for him';
+comment on column release_recordings.upc_since is 'The same of the UPC';
 
 create function _list_recordings() returns trigger
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    before release_recordings[] := array(select r from release_recordings r where r.distribution_id = new.id);
 begin
     if _is_restore() then
         return null;
     end if;
     delete from release_recordings r where r.distribution_id = new.id;
-    insert into release_recordings (distribution_id, position, isrc, upc, track_id)
-    select new.id, e.n, nullif(normalize_isrc(e.t ->> 'isrc'), ''), _gtin14(new.metadata ->> 'upc'),
-           case when e.t ->> 'track_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (e.t ->> 'track_id')::uuid end
-      from jsonb_array_elements(case jsonb_typeof(new.metadata -> 'tracks') when 'array' then new.metadata -> 'tracks' else '[]' end) with ordinality e (t, n);
+    insert into release_recordings (distribution_id, position, isrc, upc, track_id, isrc_since, upc_since)
+    select new.id, x.n, x.isrc, x.upc, x.track_id,
+           coalesce((select min(b.isrc_since) from unnest(before) b where b.isrc = x.isrc), _now()),
+           coalesce((select min(b.upc_since) from unnest(before) b where b.upc = x.upc), _now())
+      from (select e.n, nullif(normalize_isrc(e.t ->> 'isrc'), '') as isrc, _gtin14(new.metadata ->> 'upc') as upc,
+                   case when e.t ->> 'track_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (e.t ->> 'track_id')::uuid end as track_id
+              from jsonb_array_elements(case jsonb_typeof(new.metadata -> 'tracks') when 'array' then new.metadata -> 'tracks' else '[]' end) with ordinality e (t, n)) x;
     return null;
 end
 $$;
@@ -187,7 +196,8 @@ comment on function _dsr_platform(text, text, text, text) is
 
 -- Whose the products of a report are. A release is found by UPC and ISRC, among
 -- those that were sent to the platform; of several the one that was live there
--- first: who claims another's ISRC later gets nothing by it.
+-- first under these codes: who claims another's later gets nothing by it, be it
+-- by a change of a release that is older.
 create function _match_dsr(report bigint) returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp set enable_nestloop = on set jit = off as $$
 #variable_conflict use_variable
@@ -207,15 +217,16 @@ begin
          where p.report_id = report
     ), candidates as (
         select p.product, p.platform, o.distribution_id, case when o.isrc = p.isrc then o.track_id end as track_id,
-               case when o.isrc = p.isrc then 1 else 3 end as rank
+               case when o.isrc = p.isrc then 1 else 3 end as rank,
+               case when o.isrc = p.isrc then greatest(o.isrc_since, o.upc_since) else o.upc_since end as since
           from products p join release_recordings o on o.upc = p.upc
         union all
-        select p.product, p.platform, o.distribution_id, o.track_id, 2
+        select p.product, p.platform, o.distribution_id, o.track_id, 2, o.isrc_since
           from products p join release_recordings o on o.isrc = p.isrc
     ), found as materialized (
         select distinct on (c.product) c.product, c.distribution_id, t.user_id, c.track_id
           from candidates c join distribution_targets t on t.distribution_id = c.distribution_id and t.platform = c.platform and t.submitted_at is not null
-         order by c.product, c.rank, t.live_at nulls last, t.created_at, c.distribution_id
+         order by c.product, c.rank, t.live_at is null, greatest(t.live_at, c.since), t.live_at, t.created_at, c.distribution_id
     ), held as materialized (
         -- nobody deletes them before their facts are there
         select d.id from distributions d where d.id in (select f.distribution_id from found f) for key share
