@@ -1,7 +1,8 @@
 /*
  * The media worker's work "package": brings the files of a release, one after
  * the other, and packs them while they are there, so that no more than one of
- * them takes room besides the package. What is written beside them is made at
+ * them takes room besides the package, which stops growing at
+ * musicverse.media_max_size. What is written beside them is made at
  * last, of what was found: names, sizes, digests (distribution_packages.sql).
  *
  * What a file is its first bytes say, not its address. A file that is gone, or
@@ -50,6 +51,7 @@ typedef struct Packing
 	MvZip	   *zip;
 	Source	   *sources;
 	int			nsources;
+	int64		bytes;			/* of those that are packed */
 	Text	   *texts;
 	int			ntexts;
 	StringInfoData tracks;		/* facts of files, as JSON in the database's encoding */
@@ -211,6 +213,8 @@ pack_source(Packing *packing, const Source *source)
 	mv_media_fetch(packing->task, source->url, &file);
 	if (source->sha256 != NULL && strcmp(source->sha256, file.sha256) != 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("%s", MV_FILE_HAS_CHANGED)));
+	packing->bytes += file.bytes;
+	mv_media_check_size("with it the package", packing->bytes);
 	name = psprintf("%s.%s", source->name, suffix_of(file.fd, source->track < 0));
 	if (!mv_zip_part(packing->zip, utf8(name), file.bytes))
 		give_up(packing->zip);

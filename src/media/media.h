@@ -92,6 +92,9 @@ extern int	mv_media_scratch(MvMediaTask *task);
 /* The file that is to be the result; the same one at each call. Its descriptor. */
 extern int	mv_media_output(MvMediaTask *task);
 
+/* Raises class 22 when so many bytes are more than all files may have. To be asked while a file grows by what others say. */
+extern void mv_media_check_size(const char *what, int64 bytes);
+
 /* Writes all of it, or raises. */
 extern void mv_media_write(int fd, const void *bytes, size_t len);
 

@@ -179,12 +179,22 @@ mv_media_close(MvMediaTask *task)
 	files->output_path = NULL;
 }
 
+void
+mv_media_check_size(const char *what, int64 bytes)
+{
+	int64		most = mv_media_max_size_mb * INT64CONST(1024 * 1024);
+
+	if (most > 0 && bytes > most)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_EXCEPTION),
+				 errmsg("%s has " INT64_FORMAT " bytes, more than musicverse.media_max_size", what, bytes)));
+}
+
 char *
 mv_media_publish(MvMediaTask *task, MvMediaResult *result)
 {
 	MvMediaFiles *files = task->files;
 	char	   *name;
-	int64		most = mv_media_max_size_mb * INT64CONST(1024 * 1024);
 
 	if (files->output < 0)
 		return NULL;
@@ -194,10 +204,7 @@ mv_media_publish(MvMediaTask *task, MvMediaResult *result)
 	if (!is_name(name))
 		elog(ERROR, "a file of kind \"%s\" cannot be named \"%s\"", task->kind, name);
 	mv_media_digest(files->output, &result->bytes, &result->sha256, &result->md5);
-	if (most > 0 && result->bytes > most)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_EXCEPTION),
-				 errmsg("the file has " INT64_FORMAT " bytes, more than musicverse.media_max_size", result->bytes)));
+	mv_media_check_size("the file", result->bytes);
 	durable_rename(files->output_path, psprintf("%s/%s", made_directory(), name), ERROR);
 	files->output_path = NULL;
 	return name;

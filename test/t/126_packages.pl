@@ -389,6 +389,16 @@ is(sql($node, sprintf q{select m.sha256 from musicverse.media m join musicverse.
 $zip = fetched($id);
 is(sha256_hex(qx{unzip -p "$zip" "Mira - Replaced/01 One.wav"}), sha256_hex($louder), 'and it is the one that is packed');
 
+# ---- one that would fill the disk stops growing
+
+$node->safe_psql('postgres', "alter system set musicverse.$_") foreach 'inspect_audio = off', q{media_max_size = '1MB'};
+$node->restart;
+$id = release(['distrokid'], { title => 'Huge' }, map { { title => "Part $_", file => "huge$_.flac?size=600000" } } 1 .. 3);
+submit($node, $id);
+wait_release($node, $id, 'failed', 60);
+like(sql($node, "select reason from musicverse.distribution_targets where distribution_id = '$id'"), qr/^track 2: with it the package has 1200000 bytes, more than musicverse\.media_max_size/, 'a package that grows beyond what all files may have fails where it does');
+is(scalar(grep { $_ eq '/huge3.flac' } @{ from_json(http('GET', "$files/log")->{content}) }), 0, 'and what would come behind is not brought');
+
 stop_process($pid);
 $sftp->stop;
 done_testing();
