@@ -185,6 +185,24 @@ select type, count(*) from events where user_id = :'user' and type like 'distrib
 select mark_notifications_read(:'user') as read, mark_notifications_read(:'user') as again;
 
 -- cancels
+-- under what partners know a release of somebody else by, nothing is sent: it would change or take down that one
+savepoint here;
+insert into tracks (id, user_id, title, style, duration, audio_url, cover_url, isrc) values
+    ('00000000-0000-4000-9000-00000000000a', :'other', 'Thunder', 'ambient', 60, 'https://a.example.com/4.flac', 'https://a.example.com/4.png', 'QZABC2600009');
+\set theirs '{00000000-0000-4000-9000-00000000000a}'
+select create_distribution(:'user', :'one', '{spotify}', null, :'whole'::jsonb || '{"upc": "4006381333931", "grid": "A1-2425G-ABC1234002-M"}') as mine \gset
+select create_distribution(:'other', :'theirs', '{spotify}', null, :'whole'::jsonb || '{"upc": "4006381333931"}') as same \gset
+select submit_distribution(:'mine');
+select pg_temp.refusal(format('select submit_distribution(%L)', :'same'));
+select pg_temp.refusal(format('select create_distribution(%L, %L, %L, null, %L)', :'other', :'theirs', '{spotify}', :'whole'::jsonb || changes)) from (values
+    (1, '{"upc": "04006381333931"}'::jsonb), (2, '{"upc": "614141123452"}'), (3, '{"grid": "a12425gabc1234002m"}'), (4, '{"grid": "A1-2425G-ABC1234003-K"}')) v (n, changes) order by n;
+select create_distribution(:'other', :'theirs', '{spotify}', null, :'whole'::jsonb || '{"upc": "614141123452"}') as same \gset
+select pg_temp.refusal(format('select update_release(%L, %L)', :'same', '{"upc": "4006381333931"}'));
+-- one's own may be sent off again, and what is withdrawn is free
+select create_distribution(:'user', :'one', '{deezer}', null, :'whole'::jsonb || '{"upc": "4006381333931"}') is not null as again;
+select cancel_distribution(:'mine');
+select update_release(:'same', '{"upc": "4006381333931"}');
+rollback to here;
 select create_distribution(:'user', :'two', '{spotify}', null, :'whole'::jsonb || '{"title": "Weather"}') as e \gset
 select cancel_distribution(:'e'), cancel_distribution(:'e');
 select status, (select next_attempt_at from distribution_work where distribution_id = d.id) from distributions d where id = :'e';

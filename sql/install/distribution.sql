@@ -26,7 +26,12 @@ language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     problems text[];
     fields json;
+    code text := coalesce(_release_gtin(release), _bare_grid(release));
 begin
+    -- of two who send off what is called the same, one comes second
+    if code is not null then
+        perform pg_advisory_xact_lock(hashtextextended('musicverse release ' || code, 0));
+    end if;
     select array_agg(case when q.places is null then q.message else format('%s (%s)', q.message, q.places) end order by q.n),
            json_agg(json_build_object('field', q.field, 'message', q.message) order by q.n)
       into problems, fields

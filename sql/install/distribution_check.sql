@@ -289,6 +289,14 @@ end
 $$;
 comment on function _becomes_flac(jsonb, jsonb) is 'Does a platform take audio when it is converted to FLAC?';
 
+create function _bare_grid(release jsonb) returns text
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+    select nullif(upper(translate(release ->> 'grid', '- ', '')), '')
+$$;
+comment on function _bare_grid(jsonb) is 'The GRid of a release without hyphens; NULL for none';
+
+create index distributions_grid_idx on distributions (_bare_grid(metadata)) where metadata ? 'grid';
+
 -- release is what _complete_release() made
 create function _release_problems(user_id uuid, track_ids uuid[], platforms text[], release_date date, release jsonb)
 returns table (platform text, field text, severity text, message text)
@@ -343,6 +351,9 @@ begin
             return query select null::text, '/metadata/upc', 'error', format('"%s" is no UPC or EAN: its check digit does not fit, or it is not 12 to 14 digits', left(release ->> 'upc', 50));
         end if;
     end if;
+    for at in select c from _codes_of_others(_release_problems.user_id, release) c loop
+        return query select null::text, '/metadata/' || at, 'error', format('%s %s is that of a release of somebody else', case at when 'upc' then 'UPC' else 'GRid' end, release ->> at);
+    end loop;
     if release ? 'language' and not _language_is_valid(release ->> 'language') then
         return query select null::text, '/metadata/language', 'error', format('unknown language "%s": give a code of ISO 639 such as en, or zxx for music without words', left(release ->> 'language', 50));
     end if;

@@ -140,6 +140,12 @@ language sql immutable parallel safe set search_path = musicverse, pg_catalog, p
 $$;
 comment on function _gtin14(text) is 'A GTIN with the zeros that UPCs leave out, so that two of them compare';
 
+create function _release_gtin(release jsonb) returns text
+language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
+    select case when gtin_is_valid(release ->> 'upc') then _gtin14(release ->> 'upc') end
+$$;
+comment on function _release_gtin(jsonb) is 'The UPC of a release with 14 digits; NULL for none that is valid';
+
 create table release_recordings (
     distribution_id uuid not null references distributions on delete cascade,
     position        int not null,
@@ -180,6 +186,21 @@ comment on function _list_recordings() is 'Keeps release_recordings';
 
 create trigger list_recordings after insert or update of metadata on distributions
     for each row execute function _list_recordings();
+
+-- Partners know a release by its UPC or GRid, and us by one name: what one user
+-- sends under another's would change the other's release there, or take it down.
+create function _codes_of_others(user_id uuid, release jsonb) returns setof text
+language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+    select 'upc' where exists (
+        select from release_recordings r join distributions d on d.id = r.distribution_id
+         where r.upc = _release_gtin(release) and d.user_id <> _codes_of_others.user_id and d.status not in ('pending', 'cancelled', 'taken_down'))
+    union all
+    select 'grid' where exists (
+        select from distributions d
+         where d.metadata ? 'grid' and _bare_grid(d.metadata) = _bare_grid(release) and d.user_id <> _codes_of_others.user_id
+           and d.status not in ('pending', 'cancelled', 'taken_down'))
+$$;
+comment on function _codes_of_others(uuid, jsonb) is 'Which of upc and grid are those of a release that somebody else has sent off';
 
 -- The platform that a report of a partner is about, where it is for several
 create function _dsr_platform(partner text, channel text, sender text, service text) returns text
