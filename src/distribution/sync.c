@@ -19,6 +19,15 @@ PG_FUNCTION_INFO_V1(musicverse_connector_syncs);
 
 #define MAX_PAGE_LENGTH 2048
 
+/* Of what is asked with a token: whatever lies below the address is the partner's. */
+static bool
+is_below(const char *url, const char *base)
+{
+	size_t		len = strlen(base);
+
+	return strncmp(url, base, len) == 0 && url[len] == '/';
+}
+
 /* ---- what is asked, and where the answer is */
 
 static void
@@ -39,7 +48,8 @@ static void
 soundcloud_start(const MvJob *job, const char *page, MvRequest *request)
 {
 	request->method = "GET";
-	if (page != NULL)
+	/* the partner may be somewhere else by now */
+	if (page != NULL && is_below(page, job->base_url))
 		request->url = page;
 	else
 		request->path = "/me/tracks?linked_partitioning=true&limit=200";
@@ -86,10 +96,9 @@ numbers_of(const MvSync *sync, const MvDistExchange *exchange, Jsonb *answer)
 static const char *
 next_page(const MvSync *sync, const MvDistExchange *exchange, Jsonb *answer)
 {
-	const char *base = exchange->job.base_url;
 	char	   *page = sync->next_page != NULL ? mv_json_text(answer, sync->next_page) : NULL;
 
-	if (page == NULL || strlen(page) > MAX_PAGE_LENGTH || strncmp(page, base, strlen(base)) != 0 || page[strlen(base)] != '/')
+	if (page == NULL || strlen(page) > MAX_PAGE_LENGTH || !is_below(page, exchange->job.base_url))
 		return NULL;
 	return page;
 }

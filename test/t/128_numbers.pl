@@ -173,6 +173,12 @@ synced('soundcloud');
 is(sql($node, "select sum(streams) from musicverse.distribution_stats where distribution_id = '$last'"), '1', 'all pages are read');
 is(sql($node, q{select page is null and pages = 0 from musicverse.partner_syncs where partner = 'soundcloud'}), 't', 'and it begins anew');
 
+# a page of where the partner was before it was configured anew: no token goes there
+my $former = start_receiver();
+sql($node, sprintf q{update musicverse.partner_syncs set page = %s, pages = 1 where partner = 'soundcloud'}, lit($former->url('former')));
+synced('soundcloud');
+is($former->requests('former'), 0, 'a page that is not below the address of the partner is not asked for');
+
 # ---- a server that dies while it asks
 $partners->control(soundcloud => { faults => [ { on => 'tracks', mode => 'ok', delay_ms => 5000, count => 1 } ] });
 played($urns[0], 10, 0);
