@@ -152,6 +152,12 @@ begin
         end if;
         return;
     end if;
+    if exists (select from distribution_work k join distribution_targets t on t.work_id = k.id
+                where k.distribution_id = id and k.goal = 'takedown' and t.status in ('live', 'processing')
+                  and exists (select from distribution_targets f where f.work_id = k.id and f.status = 'failed')) then
+        raise exception 'distribution % is being taken down', id
+            using errcode = '55000', hint = 'It can be submitted again when its takedown is done.';
+    end if;
     -- its owner may have put another file where the refused one was
     if exists (select from distribution_targets t where t.distribution_id = id and t.status = 'failed') then
         perform _forget_tracks(d.metadata);
@@ -254,6 +260,9 @@ begin
         insert into distribution_history (distribution_id, user_id, platform, old_status, status, reason)
         select id, d.user_id, t.platform, t.status, 'takedown_requested', 'by the owner''s wish'
           from distribution_targets t where t.work_id = w.id and t.status in ('live', 'processing') order by t.platform;
+        -- and nobody goes on with the rest of it
+        update distribution_targets t set status = 'cancelled', reason = 'by the owner''s wish'
+         where t.work_id = w.id and t.status in ('pending', 'scheduled', 'delivering');
         n := n + 1;
     end loop;
     if n = 0 and not exists (select from distribution_targets t where t.distribution_id = id and t.status in ('live', 'processing', 'taken_down')

@@ -171,7 +171,8 @@ begin
     select k.* into w from distribution_work k where k.id = t.work_id for no key update;
     if w.goal = 'takedown' and t.status not in ('live', 'processing', 'taken_down') or w.goal = 'deliver' and t.status not in ('processing', 'live') then
         raise exception 'distribution % on % is %: there is nothing to confirm', id, platform, replace(t.status, '_', ' ')
-            using errcode = '55000', hint = case when t.status in ('pending', 'scheduled', 'delivering') then 'Fetch its package first, and deliver it.' end;
+            using errcode = '55000', hint = case when t.status in ('pending', 'scheduled', 'delivering') then 'Fetch its package first, and deliver it.'
+                                       else 'Only what is processing or live is confirmed, and what is to be taken down.' end;
     end if;
     perform _report_target(w.id, platform, case w.goal when 'takedown' then 'taken_down' else 'live' end, external_id, external_url,
                            case when caller_is_service() then 'confirmed' else 'confirmed by its owner' end, null);

@@ -51,7 +51,9 @@ begin
     select k.id, k.distribution_id, k.user_id, k.goal, k.revision, k.delivered_revision,
            _release_with_files(d.metadata, k.files) || jsonb_build_object('release_date', coalesce(d.release_date, (d.submitted_at at time zone d.time_zone)::date)), k.state,
            array(select t.platform from distribution_targets t
-                  where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('cancelled', 'taken_down') order by 1),
+                  where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('cancelled', 'taken_down')
+                    -- nothing of what failed is there to be taken down
+                    and (t.status <> 'failed' or k.goal = 'deliver') order by 1),
            not exists (select from distribution_targets t
                         where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('live', 'cancelled', 'taken_down')),
            k.step, k.is_unsure or k.begun_at is not null, k.publish_at
@@ -242,8 +244,7 @@ begin
                 -- what the partner has already is only asked for, or withdrawn: that goes on
                 if goal = 'deliver' and w.delivered_revision is distinct from revision
                     and w.failures >= (_partner_config(p.connector, p.config) ->> 'attempts')::int then
-                    perform _report_target(id, null, 'failed', null, null, format('given up after %s attempts: %s', w.failures, message), null);
-                    w.next_attempt_at := null;
+                    w := _refused(w, goal, revision, format('given up after %s attempts: %s', w.failures, message));
                 end if;
             when 'user' then
                 w := _refused(w, goal, revision, message);

@@ -191,6 +191,7 @@ finish_distributed(const MvJob *job, MvOutcome *outcome)
 {
 	mv_learn_int(outcome, "distributed_rev", job->revision);
 	mv_learn_int(outcome, "was_distributed", 1);
+	mv_learn(outcome, "removal_asked", NULL);	/* it may have been taken down before */
 	outcome->delivered = true;
 	mv_report(outcome, NULL, "processing");
 	outcome->kind = MV_WAIT;
@@ -225,6 +226,9 @@ finish_refused(const MvJob *job, const char *step, const MvResponse *response, M
 		outcome->kind = MV_NEXT;
 		mv_learn_int(outcome, "was_distributed", 1);
 	}
+	else if (mv_is_step(step, "takedown") && mv_same_text(code, "RELEASE_NOT_DISTRIBUTED") &&
+			 mv_json_text(job->state, "was_distributed") == NULL)
+		outcome->kind = MV_NEXT;	/* the answer that was lost was none: it is a draft */
 	else if (mv_is_step(step, "takedown") && (status == 404 || status == 410 || mv_same_text(code, "RELEASE_NOT_DISTRIBUTED")))
 	{
 		outcome->kind = MV_DONE;

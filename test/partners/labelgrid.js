@@ -145,7 +145,7 @@ const steps = [
 	}],
 	['POST', /^\/releases\/(\w+)\/takedown-all$/, 'takedown', (m) => {
 		const found = release(m[1]);
-		if (!found.distributions.length) throw new Refusal(422, 'it was never distributed');
+		if (!found.distributions.length) throw new Refusal(409, 'it was never distributed', 'RELEASE_NOT_DISTRIBUTED');
 		found.status = 'removed';
 		return [202, {}];
 	}],

@@ -137,6 +137,65 @@ sql($node, "select musicverse.cancel_distribution('$id')");
 wait_for(sub { (theirs($id))[0]{status} eq 'removed' }, 30, 'the release to be taken down');
 is(targets_of($node, $id), 'deezer cancelled, spotify cancelled', 'up to the last moment');
 
+# the answer to distribute is lost, and it was not carried out: there is a draft
+$partner->control(distribute => [ { hang => \1 } ]);
+my $before = () = $partner->log('distribute');
+$id = $partner->release($node, $user, { title => 'Doubtful' });
+submit($node, $id);
+wait_for(sub { (() = $partner->log('distribute')) > $before }, 30, 'the request to distribute');
+sql($node, "select musicverse.cancel_distribution('$id')");
+wait_for(sub { !theirs($id) }, 60, 'the draft to be deleted');
+pass('what was perhaps distributed, and was not, is deleted');
+
+# one platform failed: the other is taken down, and both can be submitted and taken down again
+sub failed_at_deezer
+{
+	my ($title) = @_;
+	$partner->control(live => \0);
+	my $made = $partner->release($node, $user, { title => $title });
+	submit($node, $made);
+	wait_for_sql($node, "select string_agg(distinct status, ',') from musicverse.distribution_targets where distribution_id = '$made'", 'processing', 30, 'processing');
+	$partner->statuses((theirs($made))[0]{id}, spotify => 'live', deezer => 'error');
+	wait_for(sub { targets_of($node, $made) eq 'deezer failed, spotify live' }, 30, 'one platform to fail');
+	return $made;
+}
+
+$id = failed_at_deezer('Half');
+sql($node, "select musicverse.takedown_distribution('$id')");
+is(sql_error($node, "select musicverse.submit_distribution('$id')")->{message}, "distribution $id is being taken down", 'what is being taken down is not submitted');
+$partner->statuses((theirs($id))[0]{id}, spotify => 'removed');
+wait_for(sub { targets_of($node, $id) eq 'deezer failed, spotify taken_down' }, 30, 'the one that is there to be taken down');
+wait_for_sql($node, "select next_attempt_at is null from musicverse.distribution_work where distribution_id = '$id'", 't', 30, 'the work to end');
+$partner->statuses((theirs($id))[0]{id});
+$partner->control(live => \1);
+submit($node, $id);
+wait_for(sub { targets_of($node, $id) eq 'deezer live, spotify taken_down' }, 30, 'the other to be live');
+sql($node, "select musicverse.takedown_distribution('$id')");
+wait_for(sub { targets_of($node, $id) eq 'deezer taken_down, spotify taken_down' }, 30, 'it to be taken down as well');
+is((theirs($id))[0]{status}, 'removed', 'what was submitted again is taken down again');
+
+# one platform live, the other submitted again and on its way
+$id = failed_at_deezer('On its way');
+$partner->control(update_release => [ ({ http => 503, retry_after => 2 }) x 3 ]);
+submit($node, $id);
+wait_for(sub { targets_of($node, $id) eq 'deezer delivering, spotify live' }, 30, 'the other to be on its way');
+sql($node, "select musicverse.takedown_distribution('$id')");
+is(targets_of($node, $id), 'deezer cancelled, spotify live', 'a takedown ends what is on its way there');
+$partner->statuses((theirs($id))[0]{id});
+$partner->control(live => \1);
+wait_for(sub { targets_of($node, $id) eq 'deezer cancelled, spotify taken_down' }, 30, 'it to be taken down');
+
+# a change that the partner never takes
+$partner->configure($node, attempts => 1);
+$id = $partner->release($node, $user, { title => 'Steady' });
+submit($node, $id);
+wait_release($node, $id, 'live');
+$partner->control(live => \1, update_release => [ { http => 503 } ]);
+sql($node, qq{select musicverse.update_release('$id', '{"title": "Shaky"}')});
+wait_for_sql($node, "select status || ': ' || reason from musicverse.distribution_history where distribution_id = '$id' order by id desc limit 1", 'update_refused: given up after 1 attempts: LabelGrid: as told', 30, 'the change to be given up');
+is(targets_of($node, $id), 'deezer live, spotify live', 'its owner is told, and it stays live');
+$partner->configure($node);
+
 # ---- a copy sends nothing
 
 $partner->control(live => \1);

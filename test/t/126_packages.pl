@@ -211,6 +211,7 @@ $id = release(['distrokid'], {}, { title => 'Page', file => 'page.html' });
 submit($node, $id);
 wait_release($node, $id, 'failed', 60);
 like(sql($node, "select reason from musicverse.distribution_targets where distribution_id = '$id'"), qr/^track 1: the file is no FLAC/, 'a page in place of a song is none');
+is_deeply([ @{ sql_error($node, "select musicverse.confirm_distribution('$id', 'distrokid')") }{qw(sqlstate message)} ], [ '55000', "distribution $id on distrokid is failed: there is nothing to confirm" ], 'and nothing to confirm');
 
 # ---- many, and kill -9
 
