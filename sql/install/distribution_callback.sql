@@ -92,6 +92,11 @@ begin
         and not exists (select from distribution_targets t where t.work_id = w.id and t.status not in ('live', 'cancelled', 'taken_down', 'failed')) then
         -- nothing is left to be asked
         update distribution_work k set next_attempt_at = null where k.id = w.id;
+    elsif w.goal = 'deliver' and w.begun_at is null and w.next_attempt_at is null
+        and exists (select from distribution_targets t where t.work_id = w.id and t.status = 'processing') then
+        -- what had failed goes on after all, and is to be asked about again
+        update distribution_work k set next_attempt_at = _now() where k.id = w.id;
+        perform _wake_distribution();
     end if;
     delete from partner_callbacks c where c.received_at < _now() - interval '7 days'
         and c.ctid = any (array(select o.ctid from partner_callbacks o where o.received_at < _now() - interval '7 days' limit 10));

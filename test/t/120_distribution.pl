@@ -240,6 +240,10 @@ is(callback('m5', { %about, outlet => 'deezer', status => 'live' }, secret => 'w
 is(callback('m6', { release_id => 'nothing', outlet => 'deezer', status => 'live' }), 404, 'one of nothing of ours');
 is(callback('m8', {}, body => '{"data": 1e131000}'), 400, 'one with a number of absurd size');
 is(callback('m7', { %about, outlet => 'deezer', status => 'on the moon' }), 422, 'one that makes no sense');
+is(work($id)->{next_attempt_at}, undef, 'nothing is left to be asked');
+$partner->control(live => \1);
+is(callback('m9', { %about, outlet => 'deezer', status => 'processing' }), 200, 'one by which it goes on after all is taken');
+wait_for(sub { targets_of($node, $id) eq 'deezer live, spotify live' }, 30, 'the partner to be asked what becomes of it');
 
 # ---- kill -9 after every step: carried out there, the answer lost
 
