@@ -327,7 +327,8 @@ set_up(Datum arg)
 	SetConfigOption("jit", "off", PGC_USERSET, PGC_S_OVERRIDE);
 	gateway_shared_attach();
 	raise_descriptor_limit();
-	gateway.request_context = AllocSetContextCreate(TopMemoryContext, "musicverse request", REQUEST_MEMORY, REQUEST_MEMORY, ALLOCSET_DEFAULT_MAXSIZE);
+	gateway.request_context = AllocSetContextCreate(TopMemoryContext, "musicverse request", REQUEST_MEMORY, REQUEST_MEMORY,
+													ALLOCSET_DEFAULT_MAXSIZE);
 	MemoryContextSwitchTo(gateway.request_context);
 	gateway_connections_init();
 	start_daemon();

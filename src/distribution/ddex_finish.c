@@ -57,7 +57,8 @@ learn_file(const MvJob *job, int n, const char *where, const MvResponse *respons
 		mv_jsonb_of(psprintf("{\"key\": \"%s\", \"where\": \"%s\", \"size\": " INT64_FORMAT ", \"md5\": \"%s\", \"sha256\": \"%s\"}",
 							 mv_ddex_file_key(job, n), where, response->bytes, response->md5, response->sha256))};
 
-	learn_all(outcome, mv_json_sql(&plan, "jsonb_build_object($3 ->> 'key', $1 || ($3 - 'key' - 'where') || jsonb_build_object($3 ->> 'where', $2 -> 'folder'))",
+	learn_all(outcome, mv_json_sql(&plan, "jsonb_build_object($3 ->> 'key',"
+								   " $1 || ($3 - 'key' - 'where') || jsonb_build_object($3 ->> 'where', $2 -> 'folder'))",
 								   3, args));
 }
 
@@ -164,7 +165,8 @@ mv_ddex_acknowledgement(const char *step)
 	static SPIPlanPtr plan = NULL;
 	Jsonb	   *args[1] = {mv_ddex_number(mv_track_of(step))};
 
-	return mv_json_text(mv_json_sql(&plan, "(select jsonb_build_array(a.file_name) from musicverse.partner_acknowledgements a where a.id = $1::bigint)",
+	return mv_json_text(mv_json_sql(&plan, "(select jsonb_build_array(a.file_name)"
+									" from musicverse.partner_acknowledgements a where a.id = $1::bigint)",
 									1, args), "0");
 }
 
@@ -243,15 +245,17 @@ finish_refused(const MvJob *job, const char *step, const MvResponse *response, M
 {
 	int			status = response->status;
 
-	mv_outcome_of_status(response, response->body != NULL ? response->body : psprintf("%s: the server refused %s", job->partner, step), outcome);
+	mv_outcome_of_status(response, response->body != NULL ? response->body : psprintf("%s: the server refused %s", job->partner, step),
+						 outcome);
 	/* nothing that the release says would help */
 	if (outcome->kind == MV_USER)
 		outcome->kind = MV_AGAIN;
 	if (status != 404)
 		return;
 	/* somebody may have removed the folders; made anew in vain, they can't be made */
-	outcome->message = psprintf("%s: there is no folder \"%s\" on the server, nor can it be made: its user must be allowed to write below base_url and"
-								" directory (sftp://host/~ begins at the user's own folder)", job->partner, mv_ddex_known(job, "dir"));
+	outcome->message = psprintf("%s: there is no folder \"%s\" on the server, nor can it be made: its user must be allowed to write"
+								" below base_url and directory (sftp://host/~ begins at the user's own folder)",
+								job->partner, mv_ddex_known(job, "dir"));
 	if (mv_ddex_known(job, "made_anew") != NULL)
 		outcome->kind = MV_OURS;
 	mv_learn_int(outcome, "made_anew", 1);
