@@ -224,3 +224,6 @@ select submitted >= 1 as some, live, success_rate from distribution_success_rate
 select with_distributions >= 1 as some from adoption;
 
 rollback;
+
+-- zones go by the names of their files; rules and abbreviations say the contrary of what people think
+select string_agg(name || ' ' || _time_zone_is_known(name), ', ' order by n) from unnest('{UTC,Europe/Berlin,Etc/GMT+5,CET,A/B+5,MSK,EST5EDT,europe/berlin,../../etc/passwd,""}'::text[]) with ordinality x (name, n);

@@ -209,15 +209,7 @@ language sql stable set search_path = pg_catalog, pg_temp as $$ select release_d
 comment on function _release_moment(date, text) is 'When a release is to be heard; NULL for as soon as possible';
 
 create function _time_zone_is_known(name text) returns boolean
-language plpgsql stable set search_path = pg_catalog, pg_temp as $$
-begin
-    perform '2000-01-01'::timestamp at time zone name;
-    -- what else is taken, such as POSIX's rules, would mean the contrary of what people think
-    return name ~ '^([A-Za-z_]+(/[A-Za-z0-9_+-]+)*|UTC)$' and exists (select from pg_timezone_names n where n.name = _time_zone_is_known.name);
-exception when others then
-    return false;
-end
-$$;
+language c stable strict as 'MODULE_PATHNAME', 'musicverse_time_zone_is_known';
 comment on function _time_zone_is_known(text) is 'Is it the name of a time zone, such as Europe/Berlin?';
 
 create function _partner_for(platform text) returns text

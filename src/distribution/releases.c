@@ -8,9 +8,12 @@
 #include "distribution/releases.h"
 #include "distribution/releases_int.h"
 #include "fmgr.h"
+#include "pgtime.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/timestamp.h"
 
+PG_FUNCTION_INFO_V1(musicverse_time_zone_is_known);
 PG_FUNCTION_INFO_V1(musicverse_wake_distribution);
 PG_FUNCTION_INFO_V1(musicverse_distribution_worker);
 
@@ -59,4 +62,19 @@ Datum
 musicverse_distribution_worker(PG_FUNCTION_ARGS)
 {
 	return mv_asker_told(fcinfo, &mv_dist_kind);
+}
+
+/*
+ * _time_zone_is_known(name text): as its file is written. What else the server
+ * takes, such as POSIX's rules, would mean the contrary of what people think;
+ * those come out in capitals, and have digits.
+ */
+Datum
+musicverse_time_zone_is_known(PG_FUNCTION_ARGS)
+{
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	pg_tz	   *zone = pg_tzset(name);
+	bool		is_rule = strpbrk(name, "0123456789") != NULL && strpbrk(name, "abcdefghijklmnopqrstuvwxyz") == NULL;
+
+	PG_RETURN_BOOL(zone != NULL && !is_rule && strcmp(pg_get_timezone_name(zone), name) == 0);
 }
