@@ -179,7 +179,7 @@ end
 $$;
 comment on function _take_statuses(uuid) is 'Takes what partners said of the message of a delivery; what it comes to';
 
--- What is to be done about a delivery that was sent: {"step": …}, or {"wait": milliseconds}
+-- What is to be done about a delivery that was sent: {"step": ...}, or {"wait": milliseconds}
 create function _next_poll(work_id uuid, config jsonb, interval_ms bigint) returns jsonb
 language plpgsql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable

@@ -315,7 +315,7 @@ language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 $$;
 comment on function _ern_files_assumed(jsonb) is 'The files of a release with digests that are none yet';
 
--- {"message": …}, or {"problem": …, "ours": …}: ours when nothing that the release says would help
+-- {"message": ...}, or {"problem": ..., "ours": ...}: ours when nothing that the release says would help
 create function _ddex_message(release jsonb, config jsonb, state jsonb, files jsonb) returns jsonb
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 declare

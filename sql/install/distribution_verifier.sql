@@ -254,7 +254,7 @@ language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 $$;
 comment on function _lookup_is_wanted(distribution_work, jsonb) is 'Is a look-up still of use?';
 
--- {"step": …}, or {"wait": seconds}, or {} when it has ended, and why is written down
+-- {"step": ...}, or {"wait": seconds}, or {} when it has ended, and why is written down
 create function _next_lookup(work_id uuid, config jsonb) returns jsonb
 language plpgsql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
@@ -407,7 +407,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function _lookup_entries(text, text, jsonb) is 'The entries of an answer of a catalogue';
 
--- NULL when it makes no sense; {"problem": …} when it is an error; {"found": {"id", "url"}};
+-- NULL when it makes no sense; {"problem": ...} when it is an error; {"found": {"id", "url"}};
 -- {"candidates": "id id"}, which have to be looked at; {} when it isn't there.
 -- known: what the release is called there, when it was found before.
 create function _judge_lookup(dialect text, step text, answer jsonb, release jsonb, known text) returns jsonb
