@@ -40,12 +40,15 @@ returns table (id uuid, distribution_id uuid, user_id uuid, goal text, revision 
                platforms text[], all_live boolean, step text, is_unsure boolean, publish_at timestamptz)
 language plpgsql volatile set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_column
+declare
+    claimed uuid[] := array(
+        select k.id from distribution_work k join distributions d on d.id = k.distribution_id
+         where k.partner = _claim_steps.partner and k.next_attempt_at <= (select _now())
+         order by k.next_attempt_at
+         limit slots for no key update of d, k skip locked);
 begin
-    perform _prepare_files(w.k, w.d)
-       from (select k, d from distribution_work k join distributions d on d.id = k.distribution_id
-              where k.partner = _claim_steps.partner and k.next_attempt_at <= (select _now()) and _wants_files(k)
-              order by k.next_attempt_at
-              limit slots for no key update of d, k skip locked) w;
+    perform _prepare_files(k, d) from distribution_work k join distributions d on d.id = k.distribution_id
+      where k.id = any (claimed) and _wants_files(k);
     -- partners want a date: as soon as possible is the day of the submission
     return query
     select k.id, k.distribution_id, k.user_id, k.goal, k.revision, k.delivered_revision,
@@ -58,9 +61,8 @@ begin
                         where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('live', 'cancelled', 'taken_down')),
            k.step, k.is_unsure or k.begun_at is not null, k.publish_at
       from distribution_work k join distributions d on d.id = k.distribution_id
-     where k.partner = _claim_steps.partner and k.next_attempt_at <= (select _now()) and not _wants_files(k)
-     order by k.next_attempt_at
-     limit slots for no key update of d, k skip locked;
+     where k.id = any (claimed) and k.next_attempt_at <= (select _now()) and not _wants_files(k)
+     order by k.next_attempt_at;
 end
 $$;
 comment on function _claim_steps(text, int) is 'Up to so much work at a partner that is due and whose files are known, longest first, locked';
