@@ -221,7 +221,7 @@ judge_speed(MvStream *stream, int64 now)
 	if (stream->window_start != 0 && now - stream->window_start < period)
 		return;
 	if (stream->window_start != 0 && moved - stream->window_moved < stream->low_speed_bytes * stream->low_speed_seconds)
-		mv_stream_fail(stream, sink->state == SINK_IDLE || stream->sink_paused ? MV_SIDE_SOURCE : MV_SIDE_SINK,
+		mv_stream_fail(stream, sink->state != SINK_OPEN || stream->sink_paused ? MV_SIDE_SOURCE : MV_SIDE_SINK,
 					   "slower than %ld bytes a second for %ld s", stream->low_speed_bytes, stream->low_speed_seconds);
 	stream->window_start = now;
 	stream->window_moved = moved;
@@ -264,6 +264,19 @@ wake_sides(MvStream *stream, int64 now)
 	mute_paused(&sink->exchange, stream->sink_paused);
 }
 
+/*
+ * What isn't read yet was announced as empty: a sink that counts bytes has them
+ * all, and may answer before these sources have been asked.
+ */
+static bool
+only_empty_are_left(const MvStream *stream)
+{
+	for (int i = stream->at; i < stream->source_count; i++)
+		if (stream->source[i].expected < 0 || stream->source[i].given != stream->source[i].expected)
+			return false;
+	return true;
+}
+
 /* The sink has answered: was it in order? */
 static void
 judge_answer(MvStream *stream)
@@ -274,7 +287,10 @@ judge_answer(MvStream *stream)
 	if (sink->kind != MV_SINK_SFTP && (status < 200 || status > 299))
 		mv_stream_fail(stream, MV_SIDE_SINK, "it answered HTTP %ld", status);
 	else if (stream->offered_all_at == 0)
-		mv_stream_fail(stream, MV_SIDE_SINK, "it ended before it had everything");
+	{
+		if (!only_empty_are_left(stream))
+			mv_stream_fail(stream, MV_SIDE_SINK, "it ended before it had everything");
+	}
 	else if (sink->kind == MV_SINK_SFTP && sink->temporary)
 		begin_rename(stream);
 	else

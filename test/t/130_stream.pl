@@ -88,7 +88,7 @@ is($job->{failed}, 'none', 'a source that announces no length is streamed') or d
 is_deeply([ from_json($job->{body})->{bytes}, $job->{sha256} ], [ 3000000, sha(3000000) ], 'all of it');
 is(from_json($job->{body})->{headers}{'content-length'}, 3000000, 'as it was counted first');
 is(scalar(asked('size=3000000&chunked=1')), 2, 'which needs it twice');
-foreach my $second ('size=70000&ranges=1', 'size=70000&norange=1', 'size=70000&norange=1&chunked=1', 'size=0&ranges=1')
+foreach my $second ('size=70000&ranges=1', 'size=70000&norange=1', 'size=70000&norange=1&chunked=1', 'size=0&ranges=1', 'size=0&linger=300')
 {
 	my ($size) = $second =~ /size=(\d+)/;
 	$job = stream_job($node, source => from('size=500000'), source2 => from("$second&second=1"),
