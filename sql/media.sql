@@ -99,6 +99,91 @@ select array_agg(f order by f) as beyond_20_gb from _expire_media() f;
 select _forget_media(_media_id('x', '1'));
 select count(*) as left from media;
 
+-- ---- turns
+delete from media_work;
+\set ua '00000000-0000-4000-8000-00000000000a'
+\set ub '00000000-0000-4000-8000-00000000000b'
+create function pg_temp.ask(what text, of uuid, kind text = 'inspect') returns uuid language sql as $$
+    select musicverse._request_media(kind, jsonb_build_object('url', what), user_id => of)
+$$;
+-- what is claimed, for whom; after it he has used so much
+create function pg_temp.turn(seconds float8, lanes boolean[] = '{f,t}', busy uuid[] = '{}') returns text language plpgsql as $$
+declare
+    c record := musicverse._claim_media_work(lanes, busy);
+begin
+    if c.id is not null then
+        perform musicverse._settle_media_work(c.id, 'done', null, 'audio/wav', 1, null, null, '{}', null, c.owner, seconds);
+    end if;
+    return case when c.id is null then 'nothing' else format('%s of %s', c.input ->> 'url', right(c.owner::text, 1)) end;
+end
+$$;
+select count(pg_temp.ask('a' || i, :'ua')) from generate_series(1, 5) i;
+update media_work set next_attempt_at = next_attempt_at - i * interval '1 second' from generate_series(1, 5) i where input ->> 'url' = 'a' || (6 - i);
+select count(pg_temp.ask('b' || i, :'ub')) from generate_series(1, 2) i;
+update media_work set next_attempt_at = next_attempt_at - i * interval '0.1 second' from generate_series(1, 2) i where input ->> 'url' = 'b' || (3 - i);
+select pg_temp.ask('house', null) is not null as of_the_house;
+-- nobody has used anything: who waits for the longest time; then who has used least
+select i, pg_temp.turn(seconds) from unnest('{1,0.5,4,0.2,5,1,1,1,1}'::float8[]) with ordinality t (seconds, i);
+select right(owner::text, 1) as owner, round(used::numeric, 1) as used, round(_fading(used, used_at - interval '10 minutes')::numeric, 1) as after_ten_minutes from media_use order by 1;
+select _fading(1, '1970-01-01') < 1e-9 as long_ago, _fading(1, _now() + interval '1 day') as from_a_clock_turned_back, _fading(null, null) as never;
+-- the same is wanted by both: done when it is the turn of the first of them
+select count(pg_temp.ask('a' || i, :'ua')) from generate_series(6, 9) i;
+select pg_temp.ask('a9', :'ub') = pg_temp.ask('a9', :'ub') as wanted_twice;
+select right(user_id::text, 1) as user_id, kind, state, attempts, waiting_since is not null as waits from media_queue where id = _media_id('inspect', '{"url": "a9"}') order by 1;
+select pg_temp.turn(1);
+select count(*) filter (where since is not null) as waiting, count(due_at) as due, count(*) from media_requests where work_id = _media_id('inspect', '{"url": "a9"}');
+-- what was asked for while it changed hands is set right
+update media_requests set since = _now(), due_at = '-infinity' where work_id = _media_id('inspect', '{"url": "a9"}') and user_id = :'ub';
+select pg_temp.turn(1);
+select count(*) as still_due from media_requests where work_id = _media_id('inspect', '{"url": "a9"}') and due_at is not null;
+-- later: after another attempt, both are waiting still
+select pg_temp.ask('c', :'ua') = pg_temp.ask('c', :'ub') as c;
+select input ->> 'url' as url, _settle_media_work(id, 'again', 'no connection', null, 0, null, null, null, null, owner, 0) from _claim_media_work('{t}', array[:'ua']::uuid[]);
+select bool_and(due_at > _now()) as later, count(*) from media_requests where since is not null and work_id = _media_id('inspect', '{"url": "c"}');
+update media_requests set due_at = '-infinity' where work_id = _media_id('inspect', '{"url": "c"}');
+select pg_temp.turn(1);
+select bool_and(r.due_at = w.next_attempt_at) as not_before_its_time from media_requests r join media_work w on w.id = r.work_id where r.user_id = :'ub' and w.input ->> 'url' = 'c';
+-- lanes, and who has enough under way
+delete from media_work;
+select count(pg_temp.ask('a' || i, :'ua')), count(pg_temp.ask('b' || i, :'ub', 'cover')) from generate_series(1, 2) i;
+select pg_temp.turn(1, '{f}', array[:'ub']::uuid[]) ~ '^b' as a_cover, pg_temp.turn(1, '{t}', array[:'ua']::uuid[]) as passed_over, pg_temp.turn(1, '{t}') ~ '^a' as what_fetches;
+select next_due > _now() is not false as nothing_else from _claim_media_work('{t}', array[:'ua']::uuid[]);
+-- what is left with nobody who wants it goes; what another one wants stays
+delete from media_work;
+select pg_temp.ask('both', :'ua') = pg_temp.ask('both', :'ub') as both, pg_temp.ask('his', :'ua') is not null as his;
+select _settle_media_work(id, 'done', null, 'audio/wav', 1, null, null, '{}', null) from _claim_media_work() where pg_temp.ask('his next', :'ua') is not null;
+update media_work set state = 'running' where state = 'pending' and input ->> 'url' = 'his';
+select _settle_media_work(id, 'done', null, 'audio/wav', 1, null, null, '{}', null) from media_work where state = 'running';
+delete from accounts where user_id = :'ua';
+select w.input ->> 'url' as url, w.state, m.last_used_at = '-infinity' as to_go, (select count(*) from media_requests r where r.work_id = w.id) from media_work w join media m on m.id = w.id order by 1;
+select count(*) as waiting from media_queue;
+select count(*) as files from _expire_media();
+select input ->> 'url' as url from media_work order by 1;
+delete from media_work;
+-- many owners: found in pieces, all of them, each once
+insert into accounts (user_id) select ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid from generate_series(1, 700) i on conflict do nothing;
+select count(pg_temp.ask('m' || i, ('00000000-0000-4000-8000-' || lpad(i::text, 12, '0'))::uuid)) from generate_series(1, 700) i;
+do $$
+declare
+    c record;
+    place uuid;
+    n int := 0;
+begin
+    loop
+        c := musicverse._claim_media_work(after => place);
+        exit when c.id is null;
+        place := c.after;
+        n := n + 1;
+        if n in (1, 250, 500, 650) then
+            raise warning '% after %', n, coalesce(right(place::text, 3), 'nobody');
+        end if;
+    end loop;
+    raise warning 'claimed %', n;
+end
+$$;
+select count(*) from media_work where state = 'running' and attempts = 1;
+delete from media_work;
+
 -- ---- covers
 select request_cover('Rain', 'Mira', 'ambient') as c \gset
 select request_cover('Rain', 'Mira', 'ambient', size => 3000, format => 'jpeg') = :'c' as the_same, request_cover('Rain', 'Mira', 'ambient', peaks => '{0.1,1}') = :'c' as of_peaks;

@@ -42,6 +42,7 @@ begin
     with r as (insert into musicverse.dsr_reports (partner, report, state, bytes, sha256) values ('labelgrid', owner, 'imported', 1, 'x') returning id)
     insert into musicverse.dsr_products (report_id, product, channel, lines, distribution_id, user_id) select r.id, 1, owner, 1, made, account from r;
     insert into musicverse.notifications (user_id, kind, title) values (account, 'test', owner);
+    perform musicverse._request_media('inspect', jsonb_build_object('url', owner), user_id => account);
     insert into musicverse.partner_accounts (partner, user_id, tokens, external_id) values ('soundcloud', account, '', owner);
     insert into musicverse.partner_authorizations values (sha256(convert_to(owner, 'UTF8')), 'soundcloud', account, owner, '', now());
     insert into ids values ('payment', owner, musicverse.record_payment(account, 'rls_' || owner, 1, 'EUR', 'succeeded', owner)),

@@ -117,7 +117,7 @@ begin
     select result, user_id, k.id, w, k.partner
       from unnest(wanted) w join distribution_work k on k.distribution_id = result and k.partner = _partner_for(w)
      order by w;
-    perform _inspect_tracks(release);
+    perform _inspect_tracks(release, user_id);
     return result;
 end
 $$;
@@ -185,7 +185,7 @@ begin
         update distribution_targets t set status = 'scheduled', reason = null, last_error = null, next_attempt_at = plan.deliver_at
          where t.work_id = w.id and t.status in ('pending', 'failed');
     end loop;
-    perform _inspect_tracks(d.metadata);
+    perform _inspect_tracks(d.metadata, d.user_id);
     perform _wake_distribution();
 end
 $$;

@@ -22,16 +22,17 @@ language c stable parallel restricted as 'MODULE_PATHNAME', 'musicverse_check_co
 comment on function _check_cover(text, text, text, text, int, float8[], text) is 'Refuses arguments of which no cover can be drawn';
 
 create function request_cover(title text, artist text, style text default null, seed text default null, size int default 3000,
-                              peaks float8[] default null, format text default 'jpeg') returns uuid
+                              peaks float8[] default null, format text default 'jpeg', user_id uuid default null) returns uuid
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
     perform _check_cover(title, artist, style, seed, size, peaks, format);
     return _request_media('cover', jsonb_strip_nulls(jsonb_build_object(
-        'title', title, 'artist', artist, 'style', style, 'seed', seed, 'size', size, 'peaks', to_jsonb(peaks), 'format', format)), retry => true);
+        'title', title, 'artist', artist, 'style', style, 'seed', seed, 'size', size, 'peaks', to_jsonb(peaks), 'format', format)), retry => true,
+        user_id => coalesce(user_id, current_user_id()));
 end
 $$;
-comment on function request_cover(text, text, text, text, int, float8[], text) is
-    'Has the media worker draw a cover, with the arguments of cover_art(); returns its id, which is the same for the same arguments';
+comment on function request_cover(text, text, text, text, int, float8[], text, uuid) is
+    'Has the media worker draw a cover for a user, the caller by default, with the arguments of cover_art(); returns its id, which is the same for the same arguments';
 
 create function cover_image(id uuid) returns bytea
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -52,7 +53,8 @@ begin
         if image is not null then
             perform _touch_media(m);
         elsif current_setting('transaction_read_only') = 'off' then
-            perform _request_media('cover', w.input);
+            perform _request_media('cover', w.input, user_id => coalesce(current_user_id(),
+                (select r.user_id from media_requests r where r.work_id = w.id limit 1)));
         end if;
     end if;
     return image;

@@ -12,13 +12,13 @@
 -- locks them in the other order, so neither waits for the other: it leaves out
 -- work that is locked, and a row that can't be locked is looked at again soon.
 
-create function _inspect_url(url text) returns uuid
+create function _inspect_url(url text, user_id uuid) returns uuid
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
-    return _request_media('inspect', jsonb_build_object('url', url), url);
+    return _request_media('inspect', jsonb_build_object('url', url), url, user_id => user_id);
 end
 $$;
-comment on function _inspect_url(text) is 'Has the audio at a URL looked at, unless it was; returns the id of the facts';
+comment on function _inspect_url(text, uuid) is 'Has the audio at a URL looked at for a user, unless it was; returns the id of the facts';
 
 create function _track_urls(release jsonb) returns setof text
 language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
@@ -26,15 +26,15 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
 $$;
 comment on function _track_urls(jsonb) is 'Where the audio of a release is';
 
-create function _inspect_tracks(release jsonb) returns void
+create function _inspect_tracks(release jsonb, user_id uuid) returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
     if _inspects_audio() then
-        perform _inspect_url(u) from _track_urls(release) u order by u;
+        perform _inspect_url(u, user_id) from _track_urls(release) u order by u;
     end if;
 end
 $$;
-comment on function _inspect_tracks(jsonb) is 'Has the audio of a release looked at';
+comment on function _inspect_tracks(jsonb, uuid) is 'Has the audio of a user''s release looked at';
 
 create function _forget_tracks(release jsonb) returns void
 language sql set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -95,7 +95,7 @@ comment on function _file_of(text, media) is 'What connectors are told of a file
 
 -- A track's file, for platforms of these rules: what is to be merged into the
 -- track, or what it waits for, or why it is refused.
-create function _prepare_track(t jsonb, rules jsonb, wants_flac boolean, out file jsonb, out waits_for uuid, out problem text) returns record
+create function _prepare_track(t jsonb, rules jsonb, wants_flac boolean, user_id uuid, out file jsonb, out waits_for uuid, out problem text) returns record
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     url constant text := t ->> 'audio_url';
@@ -104,7 +104,7 @@ declare
     flac boolean := wants_flac;
     item record;
 begin
-    waits_for := _inspect_url(url);
+    waits_for := _inspect_url(url, user_id);
     seen := _media_state(waits_for);
     if seen.problem is not null then
         problem := format('cannot be used: %s', seen.problem);
@@ -122,7 +122,7 @@ begin
         flac := true;
     end loop;
     if flac and _can_be_flac((seen.made).facts) then
-        waits_for := _request_media('flac', jsonb_build_object('url', url, 'sha256', (seen.made).sha256));
+        waits_for := _request_media('flac', jsonb_build_object('url', url, 'sha256', (seen.made).sha256), user_id => user_id);
         seen := _media_state(waits_for);
         if seen.problem is not null then
             problem := format('could not be converted to FLAC: %s', seen.problem);
@@ -136,22 +136,22 @@ begin
     file := jsonb_strip_nulls(jsonb_build_object('audio_url', at, 'file', _file_of(at, seen.made), 'duration', (seen.made).facts -> 'duration'));
 end
 $$;
-comment on function _prepare_track(jsonb, jsonb, boolean) is 'What partners are told of a track''s file, or what has to be made first, or why it is refused';
+comment on function _prepare_track(jsonb, jsonb, boolean, uuid) is 'What partners are told of a track''s file, or what has to be made first, or why it is refused';
 
-create function _request_release_cover(release jsonb, size int) returns uuid
+create function _request_release_cover(release jsonb, size int, user_id uuid) returns uuid
 language sql set search_path = musicverse, pg_catalog, pg_temp as $$
     select request_cover(release ->> 'title', array_to_string(_names_of(release -> 'artists'), ', '), release ->> 'genre', null, size,
         (select array(select jsonb_array_elements_text(m.facts -> 'peaks')::float8) from media m
-          where m.id = _media_id('inspect', release #>> '{tracks,0,audio_url}') and m.facts ? 'peaks'), 'jpeg')
+          where m.id = _media_id('inspect', release #>> '{tracks,0,audio_url}') and m.facts ? 'peaks'), 'jpeg', user_id)
 $$;
-comment on function _request_release_cover(jsonb, int) is 'Has the cover of a release drawn from its title, its artists, its genre and the peaks of its first track';
+comment on function _request_release_cover(jsonb, int, uuid) is 'Has the cover of a release drawn from its title, its artists, its genre and the peaks of its first track';
 
-create function _prepare_cover(release jsonb, rules jsonb, out cover jsonb, out waits_for uuid, out problem text) returns record
+create function _prepare_cover(release jsonb, rules jsonb, user_id uuid, out cover jsonb, out waits_for uuid, out problem text) returns record
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     seen record;
 begin
-    waits_for := _request_release_cover(release, (select least(6000, greatest(3000, max((r.value ->> 'min_cover')::numeric)))::int from jsonb_each(rules) r));
+    waits_for := _request_release_cover(release, (select least(6000, greatest(3000, max((r.value ->> 'min_cover')::numeric)))::int from jsonb_each(rules) r), user_id);
     seen := _media_state(waits_for);
     if seen.problem is not null then
         problem := seen.problem;
@@ -161,7 +161,7 @@ begin
     end if;
 end
 $$;
-comment on function _prepare_cover(jsonb, jsonb) is 'The drawn cover of a release, or what has to be waited for, or why there is none';
+comment on function _prepare_cover(jsonb, jsonb, uuid) is 'The drawn cover of a release, or what has to be waited for, or why there is none';
 
 -- Its own error is a fault of ours: the work is tried again later.
 create function _prepare_files(w distribution_work, d distributions) returns void
@@ -183,7 +183,7 @@ begin
             list := list || '[{}]';
             continue;
         end if;
-        done := _prepare_track(item.t, coalesce(rules, '{}'), coalesce(wants_flac, false));
+        done := _prepare_track(item.t, coalesce(rules, '{}'), coalesce(wants_flac, false), w.user_id);
         refusal := coalesce(refusal, format('the audio of track %s ', item.n) || done.problem);
         waiting := waiting || case when done.problem is null then done.waits_for end;
         list := list || jsonb_build_array(coalesce(done.file, '{}'));
@@ -191,7 +191,7 @@ begin
     waiting := array_remove(waiting, null);
     -- its peaks come first
     if d.metadata -> 'cover' = '"draw"' and refusal is null and waiting = '{}' then
-        done := _prepare_cover(d.metadata, rules);
+        done := _prepare_cover(d.metadata, rules, w.user_id);
         refusal := 'the cover could not be drawn: ' || done.problem;
         waiting := array_remove(array[done.waits_for], null);
         made := coalesce(done.cover, '{}');
@@ -263,7 +263,7 @@ begin
     -- not before its peaks are known
     if cover is null and current_setting('transaction_read_only') = 'off'
         and not exists (select from media_work w where w.id = _media_id('inspect', d.metadata #>> '{tracks,0,audio_url}') and w.state in ('pending', 'running')) then
-        cover := _request_release_cover(d.metadata, 3000);
+        cover := _request_release_cover(d.metadata, 3000, d.user_id);
     end if;
     return case when cover is not null then cover_image(cover) end;
 end

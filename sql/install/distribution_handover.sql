@@ -55,7 +55,7 @@ begin
         scope := 'metadata';
     end if;
     input := _package_input(w, release, scope);
-    return jsonb_strip_nulls(jsonb_build_object('package', _request_media('package', input, null, true), 'scope', scope, 'vendor_id', input -> 'vendor_id',
+    return jsonb_strip_nulls(jsonb_build_object('package', _request_media('package', input, null, true, w.user_id), 'scope', scope, 'vendor_id', input -> 'vendor_id',
         'files', case when scope = 'takedown' then state ->> 'files' else _package_digest(release) end));
 end
 $$;

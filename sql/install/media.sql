@@ -110,40 +110,45 @@ end
 $$;
 comment on function _media_path(uuid) is 'The path of the file of media, on this server; NULL when it is not here';
 
--- Asks for something: the id under which it will be, or is already. Without a
--- key the input is it. What has failed stays so, unless it is to be tried again.
-create function _request_media(kind text, input jsonb, key text default null, retry boolean default false) returns uuid
+-- Asks for something, for a user, or for the house: the id under which it will
+-- be, or is already. Without a key the input is it. What has failed stays so,
+-- unless it is to be tried again.
+create function _request_media(kind text, input jsonb, key text default null, retry boolean default false, user_id uuid default null) returns uuid
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
     result uuid := _media_id(kind, coalesce(key, input::text));
+    is_wanted boolean;
     w media_work;
     m media;
 begin
     loop
+        is_wanted := true;
         select x.* into w from media_work x where x.id = result;
-        if found then
+        if not found then
+            insert into media_work as x (id, kind, input, next_attempt_at) values (result, kind, input, _now()) on conflict do nothing;
+            continue when not found;
+        else
             select x.* into m from media x where x.id = result;
             if w.state = 'done' and _media_is_here(m) then
                 perform _touch_media(m);
-                return result;
-            elsif not (w.state = 'done' or w.state = 'failed' and retry) then
-                return result;
+                is_wanted := false;
+            elsif w.state = 'done' or w.state = 'failed' and retry then
+                update media_work x
+                   set state = 'pending', attempts = 0, next_attempt_at = _now(), last_error = null, finished_at = null, input = input
+                 where x.id = result and x.state = w.state;
+                continue when not found;
+            elsif w.state = 'failed' then
+                is_wanted := false;
             end if;
-            update media_work x
-               set state = 'pending', attempts = 0, next_attempt_at = _now(), last_error = null, finished_at = null, input = input
-             where x.id = result and x.state = w.state;
-        else
-            insert into media_work as x (id, kind, input, next_attempt_at) values (result, kind, input, _now()) on conflict do nothing;
         end if;
-        exit when found;
+        exit when _note_media_request(result, user_id, is_wanted);
     end loop;
-    perform _wake_media();
     return result;
 end
 $$;
-comment on function _request_media(text, jsonb, text, boolean) is
-    'Has the media worker make something, unless it is there; returns its id, which is the same for the same kind and key';
+comment on function _request_media(text, jsonb, text, boolean, uuid) is
+    'Has the media worker make something for a user, or for the house, unless it is there; returns its id, which is the same for the same kind and key';
 
 -- Not what is being made now.
 create function _forget_media(id uuid) returns void
@@ -156,7 +161,7 @@ comment on function _forget_media(uuid) is 'Has media made anew when somebody as
 
 -- ---- what the worker does
 
-create function _resume_media_work() returns bigint
+create function _resume_media_work(but uuid[] default '{}') returns bigint
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     n bigint;
@@ -166,29 +171,17 @@ begin
            next_attempt_at = case when k.attempts < 5 then _now() end,
            finished_at = case when k.attempts >= 5 then _now() end,
            last_error = format('the worker ended %s times while it was at it', k.attempts)
-     where k.state = 'running';
+     where k.state = 'running' and k.id <> all (but);
     get diagnostics n = row_count;
     return n;
 end
 $$;
-comment on function _resume_media_work() is 'Makes due at once what the last worker left half done; what it left so five times is given up';
-
-create function _claim_media_work(out id uuid, out kind text, out input jsonb, out attempts int, out next_due timestamptz) returns record
-language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
-begin
-    update media_work k set state = 'running', attempts = k.attempts + 1, begun_at = _now(), next_attempt_at = null
-     where k.id = (select x.id from media_work x where x.state = 'pending' and x.next_attempt_at <= _now()
-                    order by x.next_attempt_at limit 1 for no key update skip locked)
-    returning k.id, k.kind, k.input, k.attempts into id, kind, input, attempts;
-    next_due := (select min(x.next_attempt_at) from media_work x where x.state = 'pending');
-end
-$$;
-comment on function _claim_media_work() is
-    'The piece of work that is due for the longest time, as begun; NULL for none. And when the next one is due';
+comment on function _resume_media_work(uuid[]) is
+    'Makes due at once what the last worker left half done, but for what is under way; what it left so five times is given up';
 
 -- done, failed for good, again later, or back as if it had not been begun
 create function _settle_media_work(id uuid, verdict text, message text, media_type text, bytes bigint, sha256 text, md5 text,
-                                   facts jsonb, file_name text) returns void
+                                   facts jsonb, file_name text, owner uuid default null, seconds float8 default 0) returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
@@ -208,6 +201,7 @@ begin
     if not found then
         return;
     end if;
+    perform _charge_media(owner, seconds);
     if w.state = 'done' then
         insert into media as m (id, kind, media_type, bytes, sha256, md5, facts, file_name, created_at, last_used_at)
         values (id, w.kind, media_type, bytes, sha256, md5, coalesce(facts, '{}'), file_name, _now(), _now())
@@ -217,11 +211,15 @@ begin
     end if;
 end
 $$;
-comment on function _settle_media_work(uuid, text, text, text, bigint, text, text, jsonb, text) is 'Writes down what became of a piece of work';
+comment on function _settle_media_work(uuid, text, text, text, bigint, text, text, jsonb, text, uuid, float8) is
+    'Writes down what became of a piece of work, and how long it took whom it was done for';
 
 -- The newest stay within musicverse.media_max_size
 create function _expire_media() returns setof text
-language sql set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    delete from media_use u where u.used_at < _now() - interval '3 hours';
+    return query
     with old as (
         select m.id, m.file_name from media m where m.last_used_at < _now() - _media_retention()
         union
@@ -234,7 +232,8 @@ language sql set search_path = musicverse, pg_catalog, pg_temp as $$
             or k.state = 'failed' and k.finished_at < _now() - _media_retention()
         returning k.id
     )
-    select o.file_name from old o join gone g on g.id = o.id where o.file_name is not null
+    select o.file_name from old o join gone g on g.id = o.id where o.file_name is not null;
+end
 $$;
 comment on function _expire_media() is
     'Forgets media that nobody has used for musicverse.media_retention, and the oldest beyond musicverse.media_max_size; returns the names of their files';

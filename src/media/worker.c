@@ -177,12 +177,26 @@ look_after_leftovers(void)
 /* ---- one piece of work ---- */
 
 static MvMediaTask *claimed;
+static char *owner;				/* of it: whose turn it is */
+static char search_from[37] = "";	/* the owner from whom on the next turn is looked for */
+static TimestampTz begun_at;
+
+static Datum
+text_value(const char *text, char *isnull)
+{
+	*isnull = text == NULL ? 'n' : ' ';
+	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
 
 static void
 claim(void)
 {
 	static SPIPlanPtr plan = NULL;
+	Oid			types[1] = {TEXTOID};
+	Datum		after[1];
+	char		nulls[2] = " ";
 	bool		isnull;
+	char	   *place;
 	HeapTuple	row;
 	TupleDesc	desc;
 	Datum		due;
@@ -201,9 +215,13 @@ claim(void)
 		return;
 	if (!started)
 		look_after_leftovers();
-	mv_worker_execute(&plan, "select id, kind, input, attempts, next_due from musicverse._claim_media_work()", 0, NULL, NULL, NULL);
+	after[0] = text_value(search_from[0] != '\0' ? search_from : NULL, nulls);
+	mv_worker_execute(&plan, "select id, kind, input, attempts, next_due, owner, after from musicverse._claim_media_work(after => $1::uuid)",
+					  1, types, after, nulls);
 	row = SPI_tuptable->vals[0];
 	desc = SPI_tuptable->tupdesc;
+	place = SPI_getvalue(row, desc, 7);
+	strlcpy(search_from, place != NULL ? place : "", sizeof(search_from));
 	due = SPI_getbinval(row, desc, 5, &isnull);
 	next_due = isnull ? PG_INT64_MAX : DatumGetTimestampTz(due);
 	if (SPI_getvalue(row, desc, 1) != NULL)
@@ -215,6 +233,8 @@ claim(void)
 		claimed->kind = SPI_getvalue(row, desc, 2);
 		claimed->input = DatumGetJsonbPCopy(SPI_getbinval(row, desc, 3, &isnull));
 		claimed->attempts = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
+		owner = SPI_getvalue(row, desc, 6);
+		begun_at = GetCurrentTimestamp();
 		claimed->files = palloc0(sizeof(MvMediaFiles));
 		claimed->files->output = -1;
 		MemoryContextSwitchTo(old);
@@ -230,29 +250,23 @@ static struct
 	const char *file_name;
 } outcome;
 
-static Datum
-text_value(const char *text, char *isnull)
-{
-	*isnull = text == NULL ? 'n' : ' ';
-	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
-}
-
 static void
 settle(void)
 {
 	static SPIPlanPtr plan = NULL;
-	Oid			types[9] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID};
-	const char *texts[9] = {claimed->id, outcome.verdict, outcome.message, outcome.result.media_type, NULL, outcome.result.sha256,
-	outcome.result.md5, outcome.result.facts, outcome.file_name};
-	Datum		values[9];
-	char		nulls[10] = "         ";
+	Oid			types[11] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID};
+	const char *texts[10] = {claimed->id, outcome.verdict, outcome.message, outcome.result.media_type, NULL, outcome.result.sha256,
+	outcome.result.md5, outcome.result.facts, outcome.file_name, owner};
+	Datum		values[11];
+	char		nulls[12] = "           ";
 
 	for (int i = 0; i < lengthof(texts); i++)
 		values[i] = text_value(texts[i], &nulls[i]);
 	values[4] = Int64GetDatum(outcome.result.bytes);
 	nulls[4] = ' ';
-	mv_worker_execute(&plan, "select musicverse._settle_media_work($1::uuid, $2, $3, $4, $5, $6, $7, $8::jsonb, $9)",
-					  9, types, values, nulls);
+	values[10] = Float8GetDatum((GetCurrentTimestamp() - begun_at) / (double) USECS_PER_SEC);
+	mv_worker_execute(&plan, "select musicverse._settle_media_work($1::uuid, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::uuid, $11)",
+					  11, types, values, nulls);
 }
 
 /* An error of the run, and what it means */
