@@ -42,10 +42,19 @@ language sql set search_path = musicverse, pg_catalog, pg_temp as $$
 $$;
 comment on function _forget_tracks(jsonb) is 'Has the audio of a release looked at again when it is wanted next';
 
+-- These steps hand a release over, and a connector looks into them first of all
+create function _is_in_doubt(w distribution_work) returns boolean
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+    select w.delivered_revision is null
+       and (w.is_unsure and w.step = any ('{distribute,find_distribution,message,complete,find}'::text[]) or w.state ? 'doubt_at')
+$$;
+comment on function _is_in_doubt(distribution_work) is
+    'May a partner have an earlier revision, whose answer was lost? That is found out before the files of another are judged';
+
 create function _wants_files(w distribution_work) returns boolean
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
-    if w.verifies is not null or w.goal <> 'deliver' or w.delivered_revision is not distinct from w.revision then
+    if _is_in_doubt(w) or w.verifies is not null or w.goal <> 'deliver' or w.delivered_revision is not distinct from w.revision then
         return false;
     elsif (w.files ->> 'revision')::int is distinct from w.revision then
         return true;

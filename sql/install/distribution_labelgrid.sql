@@ -89,6 +89,15 @@ language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
 $$;
 comment on function _labelgrid_reports(jsonb, jsonb, text, jsonb) is 'What an answer of the delivery queue says of each platform';
 
+create function _labelgrid_is_queued(answer jsonb, release_id text) returns boolean
+language sql immutable set search_path = musicverse, pg_catalog, pg_temp as $$
+    select exists (select from _labelgrid_list(answer) e
+                    where coalesce(e ->> 'release_id', _labelgrid_is_queued.release_id) = _labelgrid_is_queued.release_id
+                      and coalesce(e ->> 'type', e ->> 'operation', '') <> 'takedown')
+     where 'array' in (jsonb_typeof(answer), jsonb_typeof(answer -> 'data'))
+$$;
+comment on function _labelgrid_is_queued(jsonb, text) is 'Is the release on its way to outlets, by an answer of the delivery queue? NULL for an answer that is none';
+
 -- Its messages, wherever they are
 create function _labelgrid_problem(answer jsonb) returns jsonb
 language sql immutable set search_path = pg_catalog, pg_temp as $$

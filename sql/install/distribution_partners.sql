@@ -12,7 +12,7 @@ language sql immutable parallel safe set search_path = musicverse, pg_catalog, p
         "authorize_url": "https://secure.soundcloud.com/authorize", "token_url": "https://secure.soundcloud.com/oauth/token", "deliver_ahead": 86400,
         "license": "all-rights-reserved", "downloadable": false, "processing_limit": 21600, "doubt_time": 60}'::jsonb
         when 'labelgrid' then '{
-        "label_id": null, "genres": {}, "catalogue_prefix": "MV", "recording_country": null,
+        "label_id": null, "genres": {}, "catalogue_prefix": "MV", "recording_country": null, "doubt_time": 60,
         "outlets": {"apple_music": "apple", "youtube_music": "youtube", "amazon_music": "amazon"},
         "stores": {"apple_music": "ITUNES", "youtube_music": "YOUTUBE", "amazon_music": "AMAZON"},
         "states": {"pending": "processing", "pending_review": "processing", "queued": "processing", "preparing": "processing", "processing": "processing",

@@ -302,7 +302,7 @@ create index distribution_history_created_at_idx on distribution_history using b
 comment on table distribution_history is 'What happened to a release, in order; only added to';
 comment on column distribution_history.platform is 'NULL for what concerns the release as a whole';
 comment on column distribution_history.status is 'The new status, or updated';
-comment on column distribution_history.detail is 'For updated: the revision, and the metadata before it';
+comment on column distribution_history.detail is 'For updated: the revision, and the metadata before it; for update_refused: the revision, and the one that stays';
 
 create function _history_is_final() returns trigger
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$

@@ -35,6 +35,27 @@ end
 $$;
 comment on function _resume_steps() is 'Makes steps and requests for accounts whose answer the last worker did not see due at once; returns how many steps';
 
+-- Of a change that a partner refused: it goes on with what it has
+create function _release_as_of(d distributions, revision int) returns distributions
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+    change jsonb;
+begin
+    if revision < d.revision then
+        select h.detail into change from distribution_history h
+         where h.distribution_id = d.id and h.status = 'updated' and (h.detail ->> 'revision')::int > revision order by h.id limit 1;
+    end if;
+    if change is not null then
+        d.metadata := change -> 'metadata_before';
+        d.release_date := (change ->> 'release_date_before')::date;
+        d.time_zone := coalesce(d.metadata ->> 'time_zone', 'UTC');
+    end if;
+    return d;
+end
+$$;
+comment on function _release_as_of(distributions, int) is 'A release as it was in a revision of it';
+
 create function _claim_steps(partner text, slots int)
 returns table (id uuid, distribution_id uuid, user_id uuid, goal text, revision int, delivered_revision int, release jsonb, state jsonb,
                platforms text[], all_live boolean, step text, is_unsure boolean, publish_at timestamptz)
@@ -47,12 +68,12 @@ declare
          order by k.next_attempt_at
          limit slots for no key update of d, k skip locked);
 begin
-    perform _prepare_files(k, d) from distribution_work k join distributions d on d.id = k.distribution_id
+    perform _prepare_files(k, _release_as_of(d, k.revision)) from distribution_work k join distributions d on d.id = k.distribution_id
       where k.id = any (claimed) and _wants_files(k);
     -- partners want a date: as soon as possible is the day of the submission
     return query
     select k.id, k.distribution_id, k.user_id, k.goal, k.revision, k.delivered_revision,
-           _release_with_files(d.metadata, k.files) || jsonb_build_object('release_date', coalesce(d.release_date, (d.submitted_at at time zone d.time_zone)::date)), k.state,
+           _release_with_files(r.metadata, k.files) || jsonb_build_object('release_date', coalesce(r.release_date, (r.submitted_at at time zone r.time_zone)::date)), k.state,
            array(select t.platform from distribution_targets t
                   where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('cancelled', 'taken_down')
                     -- nothing of what failed is there to be taken down
@@ -61,6 +82,7 @@ begin
                         where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('live', 'cancelled', 'taken_down')),
            k.step, k.is_unsure or k.begun_at is not null, k.publish_at
       from distribution_work k join distributions d on d.id = k.distribution_id
+     cross join lateral _release_as_of(d, case when k.verifies is null then k.revision else d.revision end) r
      where k.id = any (claimed) and k.next_attempt_at <= (select _now()) and not _wants_files(k)
      order by k.next_attempt_at;
 end
@@ -167,10 +189,12 @@ begin
             -- or this one is, and was refused there later
             or exists (select from distribution_targets t where t.work_id = w.id and t.status = 'live')) then
         insert into distribution_history (distribution_id, user_id, status, reason, detail)
-        values (w.distribution_id, w.user_id, 'update_refused', message, jsonb_build_object('revision', _refused.revision, 'partner', w.partner));
+        values (w.distribution_id, w.user_id, 'update_refused', message,
+                jsonb_build_object('revision', _refused.revision, 'delivered_revision', w.delivered_revision, 'partner', w.partner));
         insert into notifications (user_id, kind, title, body)
         select d.user_id, 'distribution.update_refused', format('A change of "%s" was refused', coalesce(d.metadata ->> 'title', 'the release')),
-               jsonb_build_object('distribution_id', d.id, 'partner', w.partner, 'revision', _refused.revision, 'reason', message)
+               jsonb_build_object('distribution_id', d.id, 'partner', w.partner, 'revision', _refused.revision,
+                                  'delivered_revision', w.delivered_revision, 'reason', message)
           from distributions d where d.id = w.distribution_id;
     end if;
     if _refused.goal = 'deliver' and w.delivered_revision < _refused.revision then
@@ -189,7 +213,8 @@ comment on function _refused(distribution_work, text, int, text) is
 -- What became of a step: busy when somebody holds the release, and it is to be
 -- settled later; else ok. goal and revision are those it was begun with: when
 -- they have changed since, what was learned counts and the verdict doesn't.
-create function _settle_step(id uuid, step text, goal text, revision int, verdict text, learned jsonb, delivered boolean,
+-- delivered is the revision that the partner has now, NULL for none that is new.
+create function _settle_step(id uuid, step text, goal text, revision int, verdict text, learned jsonb, delivered int,
                              until timestamptz, message text, reports jsonb, retry_after int, unreached boolean) returns text
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
@@ -198,6 +223,7 @@ declare
     p partners;
     report jsonb;
     owner uuid;
+    is_wanted boolean;
 begin
     select d.user_id into owner from distributions d where d.id = (select k.distribution_id from distribution_work k where k.id = id)
        for no key update skip locked;
@@ -218,8 +244,8 @@ begin
     if learned is not null and (w.verifies is null or w.goal = goal and w.revision = revision) then
         w.state := (select coalesce(jsonb_object_agg(e.key, e.value) filter (where e.value <> 'null'), '{}') from jsonb_each(w.state || learned) e);
     end if;
-    if delivered and goal = 'deliver' then
-        w.delivered_revision := greatest(w.delivered_revision, revision);
+    if goal = 'deliver' then
+        w.delivered_revision := greatest(w.delivered_revision, delivered);
     end if;
     -- a step that looks into a doubt and finds out nothing leaves it
     w.is_unsure := case when verdict in ('next', 'wait', 'done') then false else w.is_unsure or verdict = 'again' and not unreached end;
@@ -230,39 +256,45 @@ begin
     end if;
     if w.verifies is not null then
         w := _settle_lookup(w, goal, revision, verdict, until, message, reports, retry_after);
-    elsif w.goal = goal and (w.revision = revision or goal = 'takedown') then
-        case verdict
-            when 'next' then
-                null;
-            when 'wait' then
-                w.next_attempt_at := coalesce(until, _now() + interval '1 minute');
-            when 'done' then
-                w.next_attempt_at := null;
-            when 'again' then
-                select q.* into p from partners q where q.name = w.partner;
-                w.failures := w.failures + 1;
-                w.last_error := message;
-                w.next_attempt_at := _now() + greatest(_distribution_delay(w.failures), least(coalesce(retry_after, 0), 86400) * interval '1 second');
-                -- what the partner has already is only asked for, or withdrawn: that goes on
-                if goal = 'deliver' and w.delivered_revision is distinct from revision
-                    and w.failures >= (_partner_config(p.connector, p.config) ->> 'attempts')::int then
-                    w := _refused(w, goal, revision, format('given up after %s attempts: %s', w.failures, message));
-                end if;
-            when 'user' then
-                w := _refused(w, goal, revision, message);
-            when 'ours' then
-                w.last_error := message;
-                w.failures := w.failures + 1;
-                perform _pause_partner(w.partner, message);
-            when 'account' then
-                -- of its tokens, which are refreshed: the step itself has not failed
-                w.last_error := message;
-        end case;
-        for report in select r from jsonb_array_elements(coalesce(reports, '[]')) r loop
-            perform _report_target(id, report ->> 'platform', report ->> 'status', report ->> 'external_id', report ->> 'external_url',
-                                   report ->> 'reason', null, true);
-        end loop;
-        if verdict = 'wait' and w.goal = 'deliver' and w.delivered_revision = w.revision
+    elsif w.goal = goal then
+        is_wanted := w.revision = revision or goal = 'takedown';
+        if is_wanted then
+            case verdict
+                when 'next' then
+                    null;
+                when 'wait' then
+                    w.next_attempt_at := coalesce(until, _now() + interval '1 minute');
+                when 'done' then
+                    w.next_attempt_at := null;
+                when 'again' then
+                    select q.* into p from partners q where q.name = w.partner;
+                    w.failures := w.failures + 1;
+                    w.last_error := message;
+                    w.next_attempt_at := _now() + greatest(_distribution_delay(w.failures), least(coalesce(retry_after, 0), 86400) * interval '1 second');
+                    -- what the partner has already is only asked for, or withdrawn: that goes on
+                    if goal = 'deliver' and w.delivered_revision is distinct from revision
+                        and w.failures >= (_partner_config(p.connector, p.config) ->> 'attempts')::int then
+                        w := _refused(w, goal, revision, format('given up after %s attempts: %s', w.failures, message));
+                    end if;
+                when 'user' then
+                    w := _refused(w, goal, revision, message);
+                when 'ours' then
+                    w.last_error := message;
+                    w.failures := w.failures + 1;
+                    perform _pause_partner(w.partner, message);
+                when 'account' then
+                    -- of its tokens, which are refreshed: the step itself has not failed
+                    w.last_error := message;
+            end case;
+        end if;
+        -- an earlier revision that has arrived is on its way there
+        if is_wanted or delivered is not null then
+            for report in select r from jsonb_array_elements(coalesce(reports, '[]')) r loop
+                perform _report_target(id, report ->> 'platform', report ->> 'status', report ->> 'external_id', report ->> 'external_url',
+                                       report ->> 'reason', null, true);
+            end loop;
+        end if;
+        if is_wanted and verdict = 'wait' and w.goal = 'deliver' and w.delivered_revision = w.revision
             and not exists (select from distribution_targets t where t.work_id = id and t.status not in ('live', 'cancelled', 'taken_down', 'failed')) then
             w.next_attempt_at := null;
         end if;
@@ -278,7 +310,7 @@ begin
     return 'ok';
 end
 $$;
-comment on function _settle_step(uuid, text, text, int, text, jsonb, boolean, timestamptz, text, jsonb, int, boolean) is
+comment on function _settle_step(uuid, text, text, int, text, jsonb, int, timestamptz, text, jsonb, int, boolean) is
     'Writes down what became of a step';
 
 create function _distribution_worker(out pid int, out state text, out in_flight int, out requests bigint, out failures bigint,

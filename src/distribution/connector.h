@@ -180,6 +180,7 @@ typedef struct MvOutcome
 	MvOutcomeKind kind;			/* MV_NEXT, unless finish() says otherwise */
 	Jsonb	   *learned;		/* merged into the state; members that are null go */
 	bool		delivered;		/* the partner has the revision */
+	int			delivered_revision; /* which, when a step whose answer was lost has brought it an older one; 0 = the job's */
 	TimestampTz until;			/* of MV_WAIT; of MV_AGAIN: not before */
 	List	   *reports;		/* of MvReport * */
 	const char *message;		/* why it failed */

@@ -4,6 +4,9 @@
 #include "postgres.h"
 
 #include "distribution/connector_steps.h"
+#include "utils/timestamp.h"
+
+#define DOUBT_LOOK_S	10		/* between two looks */
 
 bool
 mv_is_step(const char *step, const char *name)
@@ -41,6 +44,24 @@ mv_file_name(const char *url, const char *otherwise)
 	if (end == begin || end - begin >= 200 || memchr(url + begin, '.', end - begin) == NULL)
 		return pstrdup(otherwise);
 	return pnstrdup(url + begin, end - begin);
+}
+
+bool
+mv_may_turn_up(const MvJob *job, MvOutcome *outcome)
+{
+	char	   *since = mv_json_text(job->state, "doubt_at");
+	int64		left = mv_json_int(job->config, "doubt_time", 0);
+	int64		now = (int64) timestamptz_to_time_t(job->now);
+
+	if (since != NULL)
+		left -= now - strtoll(since, NULL, 10);
+	else
+		mv_learn(outcome, "doubt_at", psprintf(INT64_FORMAT, now));
+	if (left <= 0)
+		return false;
+	outcome->kind = MV_WAIT;
+	outcome->until = job->now + Min(left, DOUBT_LOOK_S) * USECS_PER_SEC;
+	return true;
 }
 
 const char *

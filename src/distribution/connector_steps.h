@@ -24,6 +24,12 @@ extern char *mv_file_name(const char *url, const char *otherwise);
 /* What a track's file is called at a partner: as in its URL where that is plain, with the suffix of what it really is */
 extern char *mv_track_file_name(const MvJob *job, int n);
 
+/*
+ * What a lost answer was about was looked for, and isn't there. May it turn up
+ * still? Then it is waited for, doubt_time at most; doubt_at has since when.
+ */
+extern bool mv_may_turn_up(const MvJob *job, MvOutcome *outcome);
+
 /* The media type of a file by the suffix of its name */
 extern const char *mv_media_type(const char *name);
 

@@ -100,19 +100,22 @@ finish_prepare(const MvJob *job, MvOutcome *outcome)
 	mv_learn_int(outcome, "sending", 1);
 }
 
-/* The partner has it: all of it is where it looks */
+/* The partner has it: all of it is where it looks. It is what the state tells, of a revision before the job's, perhaps. */
 static void
 finish_sent(const MvJob *job, MvOutcome *outcome)
 {
+	bool		is_takedown = mv_same_text(mv_ddex_known(job, "kind"), "takedown");
+
 	mv_learn_int(outcome, "sent", 1);
 	mv_learn_int(outcome, "was_sent", 1);
 	mv_learn(outcome, "sent_at", timestamptz_to_str(job->now));
-	if (job->goal == MV_DELIVER)
+	if (job->goal == MV_DELIVER && !is_takedown)
 	{
 		outcome->delivered = true;
+		outcome->delivered_revision = mv_json_int(job->state, "rev", job->revision);
 		mv_report(outcome, NULL, "processing");
 	}
-	else if (mv_json_text(job->config, "acknowledgements") == NULL)
+	else if (job->goal == MV_TAKEDOWN && is_takedown && mv_json_text(job->config, "acknowledgements") == NULL)
 		mv_report(outcome, NULL, "taken_down");
 }
 
@@ -149,8 +152,8 @@ finish_find(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 	}
 	if (found)
 	{
-		mv_learn_int(outcome, "sent", 1);
-		mv_learn_int(outcome, "was_sent", 1);
+		mv_learn_int(outcome, "message_in", 1);
+		finish_sent(job, outcome);
 	}
 	else
 		mv_learn(outcome, "sending", NULL);

@@ -10,11 +10,19 @@
  * has changed. A draft that nobody wants any more is deleted, and what was
  * distributed is taken down, from all outlets at once.
  *
+ * LabelGrid locks what was submitted. So when the answer to distribute was lost
+ * and the release has changed since, find_distribution looks first whether the
+ * revision before has arrived: then that one is delivered, and the new one is a
+ * change of it, which LabelGrid takes or refuses. A lock where nothing should
+ * be locked says the same.
+ *
  * What it keeps in the state, flat:
  *   release_id, release_rev, photo (the cover's URL), validated_rev,
  *   distributed_rev, was_distributed, removal_asked, and complete: the
  *   platforms that were delivered, and of which it isn't known whether they
  *   are live
+ *   doubt_rev: a revision of which it isn't known whether it was distributed;
+ *   doubt_at: since when it is looked for
  *   t<n>_id, t<n>_rev, t<n>_key and _url (of an upload), t<n>_put, t<n>_file
  *
  * The release is found again by its catalogue number, a track by our id of it.
@@ -69,6 +77,15 @@ mv_labelgrid_number(const MvJob *job)
 	return mv_json_text(value, "0");
 }
 
+/* Of an earlier revision: all was there to distribute it, so that may have been asked for. 0 = none. */
+int
+mv_labelgrid_doubtful(const MvJob *job)
+{
+	int			validated = mv_json_int(job->state, "validated_rev", 0);
+
+	return validated < job->revision && validated > mv_json_int(job->state, "distributed_rev", 0) ? validated : 0;
+}
+
 /* ---- plan */
 
 static const char *
@@ -102,12 +119,42 @@ may_be_there(const MvJob *job)
 	return job->unsure && (mv_is_step(job->last_step, "create_release") || mv_is_step(job->last_step, "find_release"));
 }
 
+/* Was it begun to distribute a revision, or to look for that, and what came of it not seen? */
+static bool
+may_be_distributed(const MvJob *job)
+{
+	return (job->unsure && (mv_is_step(job->last_step, "distribute") || mv_is_step(job->last_step, "find_distribution"))) ||
+		mv_json_text(job->state, "doubt_at") != NULL;
+}
+
+/* All of the revision is handed over: nothing is sent any more, only asked */
+static bool
+is_handed_over(const MvJob *job)
+{
+	/* refused by an outlet and submitted again: delivered_revision was taken back */
+	return mv_json_int(job->state, "distributed_rev", 0) >= job->revision && job->delivered_revision >= job->revision;
+}
+
+static const char *
+plan_question(const MvJob *job)
+{
+	if (job->all_live)
+		return NULL;
+	/* delivered isn't heard yet: the release itself tells that */
+	return mv_json_text(job->state, "complete") != NULL ? "look" : "poll";
+}
+
 static const char *
 plan_delivery(const MvJob *job)
 {
 	int			ntracks = mv_json_length(job->release, "tracks");
 	char	   *cover = mv_json_text(job->release, "cover_url");
 
+	if (is_handed_over(job))
+		return plan_question(job);
+	/* of the same revision it is asked for again, by the same idempotency key */
+	if (mv_labelgrid_doubtful(job) != 0 && may_be_distributed(job))
+		return "find_distribution";
 	if (mv_json_text(job->state, "release_id") == NULL)
 		return may_be_there(job) ? "find_release" : "create_release";
 	if (mv_json_int(job->state, "release_rev", 0) < job->revision)
@@ -121,15 +168,7 @@ plan_delivery(const MvJob *job)
 	}
 	if (cover != NULL && !mv_same_text(mv_json_text(job->state, "photo"), cover))
 		return "photo";
-	if (mv_json_int(job->state, "validated_rev", 0) < job->revision)
-		return "validate";
-	/* refused by an outlet and submitted again: delivered_revision was taken back */
-	if (mv_json_int(job->state, "distributed_rev", 0) < job->revision || job->delivered_revision < job->revision)
-		return "distribute";
-	if (job->all_live)
-		return NULL;
-	/* delivered isn't heard yet: the release itself tells that */
-	return mv_json_text(job->state, "complete") != NULL ? "look" : "poll";
+	return mv_json_int(job->state, "validated_rev", 0) < job->revision ? "validate" : "distribute";
 }
 
 static const char *
@@ -137,7 +176,7 @@ plan_takedown(const MvJob *job)
 {
 	if (mv_json_text(job->state, "release_id") == NULL)
 		return may_be_there(job) ? "find_release" : NULL;
-	if (mv_json_text(job->state, "was_distributed") == NULL && !(job->unsure && mv_is_step(job->last_step, "distribute")))
+	if (mv_json_text(job->state, "was_distributed") == NULL && mv_json_text(job->state, "doubt_rev") == NULL && !may_be_distributed(job))
 		return "delete_release";
 	if (mv_json_text(job->state, "removal_asked") == NULL)
 		return "takedown";

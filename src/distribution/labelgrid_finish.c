@@ -16,6 +16,15 @@ problem_of(const MvResponse *response)
 	return text != NULL ? psprintf("LabelGrid: %s", text) : NULL;
 }
 
+/* Its name of what is wrong; NULL = none */
+static char *
+code_of(const MvResponse *response)
+{
+	char	   *code = mv_json_text(response->json, "error.code");
+
+	return code != NULL ? code : mv_json_text(response->json, "code");
+}
+
 /* The id of the thing that was made, or is meant: an id goes into paths, so it is plain */
 static char *
 id_of(Jsonb *json)
@@ -186,23 +195,78 @@ finish_look(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 	outcome->until = job->now + mv_poll_interval(job);
 }
 
+/* LabelGrid has that revision, and sends it out. */
+static void
+learn_distributed(int revision, MvOutcome *outcome)
+{
+	mv_learn_int(outcome, "distributed_rev", revision);
+	mv_learn_int(outcome, "was_distributed", 1);
+	mv_learn(outcome, "removal_asked", NULL);	/* it may have been taken down before */
+	mv_learn(outcome, "doubt_rev", NULL);
+	mv_learn(outcome, "doubt_at", NULL);
+	outcome->delivered = true;
+	outcome->delivered_revision = revision;
+	mv_report(outcome, NULL, "processing");
+}
+
 static void
 finish_distributed(const MvJob *job, MvOutcome *outcome)
 {
-	mv_learn_int(outcome, "distributed_rev", job->revision);
-	mv_learn_int(outcome, "was_distributed", 1);
-	mv_learn(outcome, "removal_asked", NULL);	/* it may have been taken down before */
-	outcome->delivered = true;
-	mv_report(outcome, NULL, "processing");
+	learn_distributed(job->revision, outcome);
 	outcome->kind = MV_WAIT;
 	outcome->until = job->now + mv_poll_interval(job);
+}
+
+/* Has the request to distribute an earlier revision arrived, whose answer was lost? */
+static void
+finish_find_distribution(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
+{
+	static SPIPlanPtr plan = NULL;
+	Jsonb	   *args[2] = {response->json, job->state};
+	int			revision = mv_labelgrid_doubtful(job);
+	char	   *queued = response->json == NULL ? NULL :
+		mv_json_text(mv_json_sql(&plan, "jsonb_build_array(musicverse._labelgrid_is_queued($1, $2 ->> 'release_id'))", 2, args), "0");
+
+	if (queued == NULL)
+		no_sense("find_distribution", outcome);
+	else if (mv_json_text(job->state, "was_distributed") != NULL)
+	{
+		/* what is in the queue may be an earlier one: whether it is locked will tell */
+		mv_learn_int(outcome, "doubt_rev", revision);
+	}
+	else if (strcmp(queued, "true") == 0)
+		learn_distributed(revision, outcome);
+	else
+	{
+		mv_learn_int(outcome, "doubt_rev", revision);
+		if (!mv_may_turn_up(job, outcome))
+			mv_learn(outcome, "doubt_at", NULL);
+	}
+}
+
+/* What was submitted is locked. An earlier revision of ours was, perhaps: else its owner has to know what he can do. */
+static void
+finish_locked(const MvJob *job, MvOutcome *outcome)
+{
+	int			revision = mv_labelgrid_doubtful(job);
+
+	if (revision != 0 && (mv_json_text(job->state, "was_distributed") == NULL || mv_json_int(job->state, "doubt_rev", 0) == revision))
+	{
+		learn_distributed(revision, outcome);
+		outcome->kind = MV_NEXT;
+		return;
+	}
+	outcome->kind = MV_USER;
+	outcome->message = psprintf("%s; what was submitted stays as it is there%s: take the release down and make a new one of it",
+								outcome->message,
+								job->delivered_revision == 0 ? "" : psprintf(", which is revision %d", job->delivered_revision));
 }
 
 static void
 finish_refused(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
 {
 	char	   *problem = problem_of(response);
-	char	   *code = mv_json_text(response->json, "code");
+	char	   *code = code_of(response);
 	int			status = response->status;
 	int			n = mv_track_of(step);
 
@@ -228,14 +292,19 @@ finish_refused(const MvJob *job, const char *step, const MvResponse *response, M
 	}
 	else if (mv_is_step(step, "takedown") && mv_same_text(code, "RELEASE_NOT_DISTRIBUTED") &&
 			 mv_json_text(job->state, "was_distributed") == NULL)
-		outcome->kind = MV_NEXT;	/* the answer that was lost was none: it is a draft */
+	{
+		/* the answer that was lost was none: it is a draft */
+		outcome->kind = MV_NEXT;
+		mv_learn(outcome, "doubt_rev", NULL);
+		mv_learn(outcome, "doubt_at", NULL);
+	}
 	else if (mv_is_step(step, "takedown") && (status == 404 || status == 410 || mv_same_text(code, "RELEASE_NOT_DISTRIBUTED")))
 	{
 		outcome->kind = MV_DONE;
 		mv_report(outcome, NULL, "taken_down");
 	}
 	else if (mv_same_text(code, "RELEASE_LOCKED_FIELDS"))
-		outcome->kind = MV_USER;
+		finish_locked(job, outcome);
 	else if (status == 409)
 		outcome->kind = MV_AGAIN;	/* the first attempt is under way there */
 	else if (job->goal == MV_TAKEDOWN && outcome->kind == MV_USER)
@@ -298,6 +367,8 @@ mv_labelgrid_finish(const MvJob *job, const char *step, const MvResponse *respon
 		finish_validate(job, response, outcome);
 	else if (mv_is_step(step, "distribute"))
 		finish_distributed(job, outcome);
+	else if (mv_is_step(step, "find_distribution"))
+		finish_find_distribution(job, response, outcome);
 	else if (mv_is_step(step, "look"))
 		finish_look(job, response, outcome);
 	else if (mv_is_step(step, "poll") || mv_is_step(step, "poll_removal"))

@@ -19,6 +19,9 @@ extern Jsonb *mv_labelgrid_platforms(const MvJob *job);
 /* The catalogue number, by which the release is found again */
 extern char *mv_labelgrid_number(const MvJob *job);
 
+/* An earlier revision that LabelGrid may have been told to distribute; 0 = none */
+extern int	mv_labelgrid_doubtful(const MvJob *job);
+
 extern void mv_labelgrid_start(const MvJob *job, const char *step, MvRequest *request);
 extern void mv_labelgrid_finish(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome);
 

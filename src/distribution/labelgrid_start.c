@@ -132,7 +132,7 @@ mv_labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 		request->method = "GET";
 		request->path = psprintf("/releases/%s", release_id);
 	}
-	else if (mv_is_step(step, "poll") || mv_is_step(step, "poll_removal"))
+	else if (mv_is_step(step, "poll") || mv_is_step(step, "poll_removal") || mv_is_step(step, "find_distribution"))
 	{
 		request->method = "GET";
 		request->path = psprintf("/queues/distro?release_id=%s&per_page=200", release_id);

@@ -189,7 +189,7 @@ write_release(MvDistExchange *exchange, const MvOutcome *outcome)
 {
 	static SPIPlanPtr plan = NULL;
 	const MvJob *job = &exchange->job;
-	Oid			types[12] = {UUIDOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, BOOLOID, TIMESTAMPTZOID, TEXTOID,
+	Oid			types[12] = {UUIDOID, TEXTOID, TEXTOID, INT4OID, TEXTOID, JSONBOID, INT4OID, TIMESTAMPTZOID, TEXTOID,
 	JSONBOID, INT4OID, BOOLOID};
 	Datum		values[12];
 	char		nulls[13] = "            ";
@@ -203,7 +203,8 @@ write_release(MvDistExchange *exchange, const MvOutcome *outcome)
 	values[4] = CStringGetTextDatum(mv_dist_verdict(outcome->kind));
 	values[5] = PointerGetDatum(outcome->learned);
 	nulls[5] = outcome->learned == NULL ? 'n' : ' ';
-	values[6] = BoolGetDatum(outcome->delivered);
+	values[6] = Int32GetDatum(outcome->delivered_revision != 0 ? outcome->delivered_revision : job->revision);
+	nulls[6] = outcome->delivered ? ' ' : 'n';
 	values[7] = TimestampTzGetDatum(outcome->until);
 	nulls[7] = outcome->until == 0 ? 'n' : ' ';
 	values[8] = outcome->message != NULL ? CStringGetTextDatum(outcome->message) : (Datum) 0;

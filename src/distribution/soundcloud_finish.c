@@ -218,24 +218,6 @@ next_page(const MvJob *job, const MvResponse *response)
 	return next + len;
 }
 
-/* It isn't there. SoundCloud may still be busy with what we sent: it is looked for again until that is past. */
-static bool
-doubt(const MvJob *job, MvOutcome *outcome)
-{
-	char	   *since = mv_json_text(job->state, "doubt_at");
-	int64		left = mv_json_int(job->config, "doubt_time", 0);
-
-	if (since != NULL)
-		left -= seconds_of(job->now) - strtoll(since, NULL, 10);
-	else
-		mv_learn(outcome, "doubt_at", psprintf(INT64_FORMAT, seconds_of(job->now)));
-	if (left <= 0)
-		return false;
-	outcome->kind = MV_WAIT;
-	outcome->until = job->now + Min(left, LOOK_S) * USECS_PER_SEC;
-	return true;
-}
-
 static void
 finish_find(const MvJob *job, const char *step, int n, const MvResponse *response, MvOutcome *outcome)
 {
@@ -272,7 +254,7 @@ finish_find(const MvJob *job, const char *step, int n, const MvResponse *respons
 		return;
 	}
 	else if (next == NULL)
-		may_turn_up = doubt(job, outcome);
+		may_turn_up = mv_may_turn_up(job, outcome);
 	if (!may_turn_up && next == NULL)
 		mv_learn(outcome, "doubt_at", NULL);
 	mv_learn(outcome, "find_at", next);

@@ -4,8 +4,8 @@
  * what it is given in memory, refuses what the real one would, and honours
  * Idempotency-Key.
  *
- * PUT /control {"<step>": [behaviour, …], "live": bool, "redistributes": bool}: a list is used up one
- * request after the other. A behaviour is an object:
+ * PUT /control {"<step>": [behaviour, …], "live": bool, "redistributes": bool, "locks": bool}: a list is used up one
+ * request after the other; with locks nothing of what was distributed can be changed. A behaviour is an object:
  *   http    status instead of the right one, with body and retry_after
  *   done    true: the request is carried out all the same
  *   hang    no answer; reset: the connection is closed without one
@@ -27,6 +27,7 @@ const audio = require('./audio.js');
 let control = {};
 let live = true;
 let redistributes = true;
+let locks = false;
 let next = 1;
 const releases = new Map();
 const tracks = new Map();
@@ -59,6 +60,13 @@ function release(id) {
 	return found;
 }
 
+/* One that may be changed */
+function open(id) {
+	const found = release(id);
+	if (locks && found.status !== 'draft') throw new Refusal(403, 'the release is locked', 'RELEASE_LOCKED_FIELDS');
+	return found;
+}
+
 function track(id) {
 	const found = tracks.get(Number(id));
 	if (!found) throw new Refusal(404, 'track not found');
@@ -84,7 +92,7 @@ const steps = [
 	}],
 	['GET', /^\/releases$/, 'list_releases', (m, body, query) => [200, { data: [...releases.values()].filter((r) => r.cat === query.get('filter[cat]')) }]],
 	['PUT', /^\/releases\/(\w+)$/, 'update_release', (m, body) => {
-		const found = release(m[1]);
+		const found = open(m[1]);
 		Object.assign(found, json(body), { updates: found.updates + 1 });
 		return [200, { data: found }];
 	}],
@@ -100,7 +108,10 @@ const steps = [
 	}],
 	['GET', /^\/tracks$/, 'list_tracks', (m, body, query) => [200, { data: [...tracks.values()].filter((t) => t.release_id === release(query.get('release_id')).id) }]],
 	['GET', /^\/releases\/(\w+)$/, 'look', (m) => [200, { data: { ...release(m[1]), is_live: live } }]],
-	['PUT', /^\/tracks\/(\w+)$/, 'update_track', (m, body) => [200, { data: Object.assign(track(m[1]), json(body)) }]],
+	['PUT', /^\/tracks\/(\w+)$/, 'update_track', (m, body) => {
+		open(track(m[1]).release_id);
+		return [200, { data: Object.assign(track(m[1]), json(body)) }];
+	}],
 	['POST', /^\/tracks\/(\w+)\/files\/stereo\/upload-url$/, 'upload_url', (m, body) => {
 		track(m[1]);
 		const key = `k/${next++}-${json(body).filename}`;
@@ -116,7 +127,7 @@ const steps = [
 	['POST', /^\/releases\/(\w+)\/photo$/, 'photo', (m, body, query, req) => {
 		const boundary = /boundary=(.+)$/.exec(req.headers['content-type'] ?? '')?.[1];
 		if (!boundary || !body.includes(`--${boundary}--`) || !body.includes('name="file"')) throw new Refusal(400, 'no file');
-		release(m[1]).photo = body.length;
+		open(m[1]).photo = body.length;
 		return [200, {}];
 	}],
 	['POST', /^\/releases\/(\w+)\/validate$/, 'validate', (m) => {
@@ -166,7 +177,7 @@ function answer(res, status, body, headers = {}) {
 
 function own(req, res, url, body) {
 	if (url.pathname === '/control') {
-		({ live = live, redistributes = redistributes, ...control } = json(body));
+		({ live = live, redistributes = redistributes, locks = locks, ...control } = json(body));
 		return answer(res, 200, {}), true;
 	} else if (url.pathname === '/statuses') {
 		const { id, statuses } = json(body);

@@ -1,6 +1,7 @@
 # Partners who take messages of DDEX by SFTP, in trouble: servers that end in
 # the middle of a file, are full, have another key, refuse us; and kill -9 after
-# every step, carried out there and its answer lost.
+# every step, carried out there and its answer lost, with and without a change in
+# between.
 use MusicVerse::Test;
 use MusicVerse::Stream;
 use MusicVerse::Ddex;
@@ -126,6 +127,21 @@ sql($node, q{
 	end $$;
 	create trigger held before update on musicverse.distribution_work for each row execute function held()});
 
+# Kills the worker when a step is carried out, and its answer not written down
+sub kill_at
+{
+	my ($step, $begin, $before) = @_;
+	sql($node, "insert into hold values ('$step'); select musicverse._wake_distribution()");
+	$begin->() if $begin;
+	wait_for_sql($node, q{select count(*) from pg_stat_activity where wait_event = 'PgSleep' and backend_type like 'musicverse%'}, 1, 60, "$step to be carried out");
+	$before->() if $before;
+	sql($node, 'delete from hold');
+	my $pid = sql($node, q{select pid from pg_stat_activity where wait_event = 'PgSleep' and backend_type like 'musicverse%'});
+	kill KILL => $pid;
+	wait_for(sub { my $now = eval { sql($node, 'select pid from musicverse.distribution_status') }; $now && $now ne $pid }, 60, 'another worker');
+	return;
+}
+
 foreach my $choreography (qw(release_by_release batch))
 {
 	my $batch   = $choreography eq 'batch';
@@ -133,21 +149,12 @@ foreach my $choreography (qw(release_by_release batch))
 	foreach my $step (qw(name mkdir audio cover prepare message), $batch ? 'complete' : (), qw(list read judge))
 	{
 		my $id = $partner->release({ title => "Killed at $step" });
-		my $kill = sub {
-			sql($node, "insert into hold values ('$step'); select musicverse._wake_distribution()");
-			$_[0]->() if $_[0];
-			wait_for_sql($node, q{select count(*) from pg_stat_activity where wait_event = 'PgSleep' and backend_type like 'musicverse%'}, 1, 60, "$step to be carried out");
-			sql($node, 'delete from hold');
-			my $pid = sql($node, q{select pid from pg_stat_activity where wait_event = 'PgSleep' and backend_type like 'musicverse%'});
-			kill KILL => $pid;
-			wait_for(sub { my $now = eval { sql($node, 'select pid from musicverse.distribution_status') }; $now && $now ne $pid }, 60, 'another worker');
-		};
 		my $late = $step =~ /^(list|read|judge)$/;
-		$kill->(sub { $partner->submit($id) }) unless $late;
+		kill_at($step, sub { $partner->submit($id) }) unless $late;
 		$partner->submit($id) if $late;
 		$partner->wait_status($id, 'processing', 90);
 		my ($delivery) = wait_for(sub { ($partner->of($id))[0] }, 60, 'the delivery');
-		$kill->(sub { $partner->acknowledge($delivery, status => 'ReleaseReceived') if $step ne 'list' }) if $late;
+		kill_at($step, sub { $partner->acknowledge($delivery, status => 'ReleaseReceived') if $step ne 'list' }) if $late;
 		$partner->acknowledge($delivery, status => 'ReleaseMadeAvailableToConsumers');
 		$partner->wait_status($id, 'live', 90);
 		my @all = $partner->of($id);
@@ -158,6 +165,37 @@ foreach my $choreography (qw(release_by_release batch))
 	my @folders = MusicVerse::Ddex::under("$partner->{dir}/in");
 	is(scalar(@folders), scalar(@{ [ $partner->deliveries ] }), "$choreography: no folder without a delivery");
 	is(scalar(grep { /BatchComplete/ } map { MusicVerse::Ddex::under($_) } @folders), $batch ? scalar(@folders) : 0, "$choreography: one manifest each") if $batch;
+}
+
+# ---- what completes a delivery is there, its answer lost, and the release changed since
+
+foreach my $choreography (qw(release_by_release batch))
+{
+	my $name    = $choreography eq 'batch' ? 'changedbatch' : 'changedone';
+	my $partner = partner($name, choreography => $choreography);
+	my $lose    = sub {
+		my ($title, $change) = @_;
+		my $id = $partner->release({ title => $title });
+		kill_at($choreography eq 'batch' ? 'complete' : 'message', sub { $partner->submit($id) }, sub { sql($node, "select musicverse._pause_partner('$name', 'for a moment')") });
+		my ($delivery) = $partner->of($id);
+		sql($node, "select musicverse.update_release('$id', " . lit($change) . "); select musicverse.resume_partner('$name')");
+		return ($id, $delivery);
+	};
+
+	my ($id, $delivery) = $lose->('Taken', { title => 'Changed' });
+	wait_for_sql($node, "select delivered_revision || ' ' || (state ->> 'kind') from musicverse.distribution_work where distribution_id = '$id'", '2 update', 90, 'the change to be delivered');
+	is(scalar($partner->of($id)), 2, "$choreography: what has arrived is known, and its change is an update of it");
+	$partner->acknowledge(($partner->of($id))[1], status => 'ReleaseMadeAvailableToConsumers');
+	$partner->wait_status($id, 'live', 90);
+
+	($id, $delivery) = $lose->('Kept', { title => 'Unfit', upc => undef });
+	wait_for_sql($node, "select reason from musicverse.distribution_history where distribution_id = '$id' and status = 'update_refused'", 'the release has neither a UPC nor a GRid', 90, 'the change to be refused');
+	is($partner->status($id), 'processing', "$choreography: a change that can't be told fails nothing");
+	$partner->acknowledge($delivery, status => 'ReleaseMadeAvailableToConsumers');
+	$partner->wait_status($id, 'live', 90);
+	is(join(' of ', @{ $partner->work($id) }{qw(delivered_revision revision)}), '1 of 1', "$choreography: what has arrived goes live");
+	my @left = grep { !m{/BatchComplete} } MusicVerse::Ddex::under($delivery->{folder});
+	is(scalar(grep { /\.part$/ } @left), 0, "$choreography: nothing is left of attempts");
 }
 
 done_testing();
