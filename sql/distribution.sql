@@ -132,12 +132,12 @@ update media set facts = facts || '{"format": "flac"}';
 select _complete_release('{00000000-0000-4000-9000-000000000001}', null, '{"cover": "draw"}') ? 'cover_url' as drawn_wins;
 
 -- the step
-select _begin_step(:'w', 'create_release', false, 1000);
+select _begin_steps(array[:'w'::uuid], array['create_release'], array[false], array[1000]);
 select status from distributions where id = :'d';
 select _settle_step(:'w', 'other', 'deliver', 1, 'next', '{"x": 1}', null, null, null, null, null, false) as not_this_one;
 select _settle_step(:'w', 'create_release', 'deliver', 1, 'again', '{"x": 1}', null, null, E'timed\nout', null, 30, false);
 select state, failures, is_unsure, last_error, next_attempt_at > _now() + '29 s' as honoured from distribution_work where id = :'w';
-select _begin_step(:'w', 'create_release', true, 1000);
+select _begin_steps(array[:'w'::uuid], array['create_release'], array[true], array[1000]);
 select _settle_step(:'w', 'create_release', 'deliver', 1, 'wait', '{"x": null, "release_id": "r1"}', 1, now() + '1 min', null, '[{"status": "processing"}]', null, false);
 select state, failures, is_unsure, delivered_revision from distribution_work where id = :'w';
 select _report_target(:'w', 'spotify', 'live', 's1', 'https://spotify.example.com/1', null, now());
@@ -166,7 +166,7 @@ select update_release(:'d', '{"title": "Drizzle", "upc": null}'), update_release
 select metadata ->> 'title' as title, jsonb_array_length(metadata -> 'artists') as artists, revision from distributions where id = :'d';
 select revision, next_attempt_at <= _now() as due from distribution_work where id = :'w';
 select pg_temp.refusal(format('select update_release(%L, %L)', :'d', c)) from (values (1, null), (2, '[]'), (3, '{"language": "x"}'), (4, '{"release_date": "2030-01-01"}'), (5, '{"release_date": "x"}')) v (n, c) order by n;
-select _begin_step(:'w', 'update_release', false, 1000);
+select _begin_steps(array[:'w'::uuid], array['update_release'], array[false], array[1000]);
 select _settle_step(:'w', 'update_release', 'deliver', 3, 'user', null, null, null, 'locked', null, null, false);
 select revision, delivered_revision, last_error, next_attempt_at is not null as goes_on from distribution_work where id = :'w';
 select status, status from distributions where id = :'d';
@@ -174,7 +174,7 @@ select status, status from distributions where id = :'d';
 -- takedown
 select pg_temp.refusal(format('select takedown_distribution(%L, %L)', :'d', '{spotify}')), pg_temp.refusal(format('select takedown_distribution(%L, %L)', :'d', '{tidal}'));
 select takedown_distribution(:'d'), takedown_distribution(:'d');
-select _begin_step(:'w', 'takedown', false, 1000);
+select _begin_steps(array[:'w'::uuid], array['takedown'], array[false], array[1000]);
 select _settle_step(:'w', 'takedown', 'takedown', 1, 'done', null, null, null, null, '[{"status": "taken_down"}]', null, false);
 select status from distributions where id = :'d';
 select pg_temp.refusal(format('select %s(%L)', f, :'d')) from unnest('{submit_distribution,cancel_distribution,takedown_distribution}'::text[]) f;

@@ -83,12 +83,12 @@ create function pg_temp.release() returns uuid language sql as $$
         '{"artist": "Mira", "label": "Mira Records", "language": "en", "p_line": "2026 Mira Records", "c_line": "2026 Mira Records", "upc": "4006381333931"}')
 $$;
 create function pg_temp.carried(d uuid, goal text, verdict text, report text) returns text language sql as $$
-    select _begin_step(k.id, 'poll', false, 1000) from distribution_work k where k.distribution_id = d and k.verifies is null;
+    select _begin_steps(array[k.id], array['poll'], array[false], array[1000]) from distribution_work k where k.distribution_id = d and k.verifies is null;
     select _settle_step(k.id, 'poll', goal, k.revision, verdict, null, k.revision, _now() + '1 hour', null, jsonb_build_array(jsonb_build_object('status', report)), null, false)
       from distribution_work k where k.distribution_id = d and k.verifies is null;
 $$;
 create function pg_temp.looked(d uuid, place text, goal text, verdict text, learned jsonb, report text default null, message text default null) returns text language sql as $$
-    select _begin_step(k.id, 'upc', false, 1000) from distribution_work k where k.distribution_id = d and k.verifies = place;
+    select _begin_steps(array[k.id], array['upc'], array[false], array[1000]) from distribution_work k where k.distribution_id = d and k.verifies = place;
     select _settle_step(k.id, 'upc', goal, k.revision, verdict, learned, null, _now() + '1 hour', message,
                         case when report is not null then jsonb_build_array(jsonb_build_object('status', report, 'external_id', 'x1')) end, null, false)
       from distribution_work k where k.distribution_id = d and k.verifies = place;
@@ -111,7 +111,7 @@ select pg_temp.looked(:'d', 'spotify', 'deliver', 'again', null, null, 'no sense
 select pg_temp.places(:'d'), pg_temp.lookups(:'d');
 select update_release(:'d', '{"label": "Mira & Sons"}'), pg_temp.lookups(:'d');
 -- an answer about what it was before counts for nothing
-select _begin_step(k.id, 'upc', false, 1000) from distribution_work k where k.distribution_id = :'d' and k.verifies = 'deezer';
+select _begin_steps(array[k.id], array['upc'], array[false], array[1000]) from distribution_work k where k.distribution_id = :'d' and k.verifies = 'deezer';
 select update_release(:'d', '{"label": "Mira Records"}');
 select _settle_step(k.id, 'upc', 'deliver', 2, 'done', '{"found": "x1"}', null, null, null, '[{"status": "live"}]', null, false) from distribution_work k where k.distribution_id = :'d' and k.verifies = 'deezer';
 select pg_temp.places(:'d'), pg_temp.lookups(:'d');

@@ -13,8 +13,11 @@
 -- that act on what rows mean must let them pass. pg_dump's scripts set these
 -- two, which nobody else sets together.
 create function _is_restore() returns boolean
-language sql stable parallel safe set search_path = pg_catalog, pg_temp
-as $$ select current_setting('row_security') = 'off' and current_setting('check_function_bodies') = 'off' $$;
+language plpgsql stable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return current_setting('row_security') = 'off' and current_setting('check_function_bodies') = 'off';
+end
+$$;
 comment on function _is_restore() is 'Is this session restoring a dump?';
 
 create table tiers (

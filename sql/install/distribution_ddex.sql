@@ -16,8 +16,9 @@
 --   acked, resend, resends         what was answered
 
 create function _ddex_defaults() returns jsonb
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-    select '{
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return '{
         "preset": null, "ern_version": "4.3.2", "sender": null, "recipient": null, "on_behalf_of": null, "choreography": "release_by_release",
         "directory": "", "folder_priority": "normal", "resource_folder": "resources/", "avs_version_id": "9", "release_profile": null, "hash_algorithm": "MD5",
         "audio": null, "takedown": "no_deal", "resend_resources": false, "test": false, "validate": true,
@@ -25,7 +26,8 @@ language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
                   {"commercial_models": ["AdvertisementSupportedModel"], "use_types": ["OnDemandStream", "NonInteractiveStream"]}],
         "manifest_namespace": "http://ddex.net/xml/ern-c-sftp/17",
         "acknowledgements": "acknowledgements", "acknowledge_timeout": 168, "live_by": "acknowledgement", "live_after": 0
-    }'::jsonb
+    }'::jsonb;
+end
 $$;
 comment on function _ddex_defaults() is 'The config of a partner who takes messages of DDEX, where it says nothing else';
 

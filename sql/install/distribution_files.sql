@@ -67,12 +67,14 @@ $$;
 comment on function _wants_files(distribution_work) is 'Are the files of work to be prepared before a partner can have them?';
 
 create function _release_with_files(release jsonb, files jsonb) returns jsonb
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-    select case when files is null then release else
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return case when files is null then release else
         release || coalesce(files -> 'release', '{}')
         || case when jsonb_array_length(files -> 'tracks') = jsonb_array_length(release -> 'tracks') then jsonb_build_object('tracks',
             (select jsonb_agg(o.t || (files -> 'tracks' -> (o.n::int - 1)) order by o.n) from jsonb_array_elements(release -> 'tracks') with ordinality o (t, n)))
-           else '{}' end end
+           else '{}' end end;
+end
 $$;
 comment on function _release_with_files(jsonb, jsonb) is 'A release as connectors get it: with what is known of its files';
 
@@ -121,10 +123,9 @@ begin
     elsif (seen.made).id is null then
         return;
     end if;
-    for item in select r.key as platform, _audio_problem((seen.made).facts, r.value) as problem, _becomes_flac((seen.made).facts, r.value) as becomes
-                  from jsonb_each(rules) r loop
+    for item in select r.key as platform, r.value as rules, _audio_problem((seen.made).facts, r.value) as problem from jsonb_each(rules) r loop
         continue when item.problem is null;
-        if not item.becomes then
+        if not _becomes_flac((seen.made).facts, item.rules) then
             problem := format('%s (%s)', item.problem, item.platform);
             return;
         end if;

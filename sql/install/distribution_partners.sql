@@ -4,8 +4,9 @@
 -- a whole when anything in it could not work.
 
 create function _connector_defaults(connector text) returns jsonb
-language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
-    select '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "analytics_interval": null, "deliver_ahead": 0, "remote_id": "release_id", "live_by": "partner"}'::jsonb
+language plpgsql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return '{"concurrency": 4, "timeout": 60, "attempts": 20, "priority": 0, "poll_interval": null, "analytics_interval": null, "deliver_ahead": 0, "remote_id": "release_id", "live_by": "partner"}'::jsonb
         -- what is handed over by hand says nothing itself
         || case when connector in ('bundle', 'itmsp') then '{"live_by": "verifier"}'::jsonb else '{}' end
         || case connector when 'soundcloud' then '{
@@ -27,17 +28,25 @@ language sql immutable parallel safe set search_path = musicverse, pg_catalog, p
         when 'verifier' then '{
         "dialect": null, "storefront": "us", "token_url": "https://accounts.spotify.com/api/token", "attempts": 1000, "second_witness": true,
         "poll_interval_max": 21600, "verify_for": 2592000, "absent_twice": 3600, "recheck": null}'::jsonb
-        else '{}' end
+        else '{}' end;
+end
 $$;
 comment on function _connector_defaults(text) is 'The config of a partner where it says nothing else';
 
 create function _partner_config(connector text, config jsonb) returns jsonb
-language sql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
-    select d || case connector when 'ddex_sftp' then _ddex_preset(config ->> 'preset') else '{}' end || config || coalesce(
-               (select jsonb_object_agg(part, (d -> part) || (config -> part))
-                  from unnest('{outlets,stores,states,callback}'::text[]) part
-                 where jsonb_typeof(config -> part) = 'object' and jsonb_typeof(d -> part) = 'object'), '{}')
-      from _connector_defaults(connector) d
+language plpgsql immutable parallel safe set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    d constant jsonb := _connector_defaults(connector);
+    parts jsonb := '{}';
+    part text;
+begin
+    foreach part in array '{outlets,stores,states,callback}'::text[] loop
+        if jsonb_typeof(config -> part) = 'object' and jsonb_typeof(d -> part) = 'object' then
+            parts := parts || jsonb_build_object(part, (d -> part) || (config -> part));
+        end if;
+    end loop;
+    return d || case connector when 'ddex_sftp' then _ddex_preset(config ->> 'preset') else '{}' end || config || parts;
+end
 $$;
 comment on function _partner_config(text, jsonb) is 'A partner''s config with what it leaves out';
 

@@ -239,6 +239,7 @@ create table distribution_work (
 );
 create index distribution_work_due_idx on distribution_work (partner, next_attempt_at) where next_attempt_at is not null;
 create index distribution_work_waits_for_idx on distribution_work using gin (waits_for) where waits_for is not null;
+create index distribution_work_verifies_idx on distribution_work (distribution_id, verifies) where verifies is not null;
 create index distribution_work_begun_idx on distribution_work (partner) where begun_at is not null;
 create index distribution_work_awaits_idx on distribution_work (partner, user_id) where awaits_account;
 comment on table distribution_work is 'What is to be done for a release at one partner, which carries it or looks it up; written by the worker';
@@ -405,15 +406,17 @@ create trigger target_step before insert or update of status on distribution_tar
     for each row execute function _target_step();
 
 create function _derived_status(distribution_id uuid) returns text
-language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-    select case when count(*) filter (where t.status <> 'cancelled') = 0 then case count(*) when 0 then 'pending' else 'cancelled' end
-                when bool_or(t.status in ('delivering', 'processing')) then 'processing'
-                when bool_or(t.status = 'scheduled') then 'scheduled'
-                when bool_or(t.status = 'pending') then 'pending'
-                when bool_or(t.status = 'live') then 'live'
-                when bool_or(t.status = 'failed') then 'failed'
-                else 'taken_down' end
-      from distribution_targets t where t.distribution_id = _derived_status.distribution_id
+language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+begin
+    return (select case when count(*) filter (where t.status <> 'cancelled') = 0 then case count(*) when 0 then 'pending' else 'cancelled' end
+                        when bool_or(t.status in ('delivering', 'processing')) then 'processing'
+                        when bool_or(t.status = 'scheduled') then 'scheduled'
+                        when bool_or(t.status = 'pending') then 'pending'
+                        when bool_or(t.status = 'live') then 'live'
+                        when bool_or(t.status = 'failed') then 'failed'
+                        else 'taken_down' end
+              from distribution_targets t where t.distribution_id = _derived_status.distribution_id);
+end
 $$;
 comment on function _derived_status(uuid) is 'The status of a release: what is furthest from its end counts, and cancelled targets don''t';
 
@@ -423,17 +426,19 @@ declare
     d distributions;
     told constant jsonb := '{"scheduled": "submitted", "processing": "processing", "live": "live", "failed": "failed", "taken_down": "taken_down"}';
     event text := told ->> new.status;
+    derived text;
+    known jsonb;
     place text;
 begin
     if _is_restore() then
         return null;
     end if;
-    update distributions x
-       set status = _derived_status(x.id),
-           external_ids = x.external_ids
-               || case when new.external_id is not null then jsonb_build_object(new.platform, new.external_id) else '{}' end
-     where x.id = new.distribution_id
-    returning x.* into d;
+    select x.* into d from distributions x where x.id = new.distribution_id for no key update;
+    derived := _derived_status(d.id);
+    known := d.external_ids || case when new.external_id is not null then jsonb_build_object(new.platform, new.external_id) else '{}' end;
+    if d.status <> derived or d.external_ids <> known then
+        update distributions x set status = derived, external_ids = known where x.id = d.id;
+    end if;
     if tg_op = 'UPDATE' and new.status = old.status then
         return null;
     end if;

@@ -83,25 +83,25 @@ begin
            k.step, k.is_unsure or k.begun_at is not null, k.publish_at
       from distribution_work k join distributions d on d.id = k.distribution_id
      cross join lateral _release_as_of(d, case when k.verifies is null then k.revision else d.revision end) r
-     where k.id = any (claimed) and k.next_attempt_at <= (select _now()) and not _wants_files(k)
+     where k.id = any (claimed) and coalesce(k.next_attempt_at <= (select _now()), false) and not _wants_files(k)
      order by k.next_attempt_at;
 end
 $$;
 comment on function _claim_steps(text, int) is 'Up to so much work at a partner that is due and whose files are known, longest first, locked';
 
-create function _begin_step(id uuid, step text, is_unsure boolean, timeout_ms int) returns void
+create function _begin_steps(ids uuid[], steps text[], doubts boolean[], timeouts_ms int[]) returns void
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
-#variable_conflict use_variable
 begin
     update distribution_work k
-       set step = step, begun_at = _now(), is_unsure = is_unsure, awaits_account = false, attempts = k.attempts + 1,
-           next_attempt_at = _now() + timeout_ms * interval '1 millisecond' + interval '5 minutes'
-     where k.id = id;
+       set step = b.step, begun_at = _now(), is_unsure = b.is_unsure, awaits_account = false, attempts = k.attempts + 1,
+           next_attempt_at = _now() + b.timeout_ms * interval '1 millisecond' + interval '5 minutes'
+      from unnest(ids, steps, doubts, timeouts_ms) b (id, step, is_unsure, timeout_ms)
+     where k.id = b.id;
     update distribution_targets t set status = 'delivering', attempts = t.attempts + 1
-     where t.work_id = id and t.status = 'scheduled';
+     where t.work_id = any (ids) and t.status = 'scheduled';
 end
 $$;
-comment on function _begin_step(uuid, text, boolean, int) is 'Records a step before its request is sent';
+comment on function _begin_steps(uuid[], text[], boolean[], int[]) is 'Records steps before their requests are sent';
 
 -- goals: what each step was begun for
 create function _keep_steps(ids uuid[], goals text[]) returns setof uuid

@@ -176,7 +176,7 @@ comment on function _retry_delay(int) is
     'How long to wait after so many failures in a row: doubling from 2 s to 5 min, less up to a half by chance';
 
 create function _clean_message(message text) returns text
-language sql immutable set search_path = pg_catalog, pg_temp as $$
+language sql immutable strict set search_path = pg_catalog, pg_temp as $$
     select nullif(left(btrim(regexp_replace(message, '[[:cntrl:][:space:]]+', ' ', 'g')), 500), '')
 $$;
 comment on function _clean_message(text) is 'What a provider said, on one line of at most 500 characters';

@@ -196,6 +196,7 @@ typedef struct MvConnector
 	 */
 	const char *account_path;	/* what tells whose a token is, behind base_url */
 	const char *token_scheme;	/* of the Authorization header */
+	bool		heeds_others;	/* its plans depend on the steps that other jobs have begun at the partner */
 	void		(*plan) (const MvJob *job, MvPlan *plan);
 	void		(*start) (const MvJob *job, const char *step, MvRequest *request);
 	void		(*finish) (const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome);

@@ -27,6 +27,8 @@
 
 #define CLAIM_PAUSE_MS	100
 
+static bool one_by_one = false; /* recording steps together has failed */
+
 void
 mv_dist_free_exchange(MvDistExchange *exchange)
 {
@@ -150,18 +152,15 @@ look_at_request(MvDistExchange *exchange)
 		exchange->url = full_url(exchange);
 }
 
-/* Plans a step, and records it when there is one. */
+/* Plans a step, and its request when there is one. */
 static void
-begin(MvDistExchange *exchange, void *arg)
+plan_step(MvDistExchange *exchange, void *arg)
 {
-	static SPIPlanPtr record = NULL;
-	Oid			types[4] = {UUIDOID, TEXTOID, BOOLOID, INT4OID};
-	Datum		values[4];
 	MvPlan		plan = {0};
 	MvJob	   *job = &exchange->job;
 	const MvConnector *connector = exchange->partner->connector;
-	bool		doubtful = job->unsure;	/* also of the step before, while another looks into it */
 
+	exchange->doubtful = job->unsure;
 	connector->plan(job, &plan);
 	exchange->step[0] = '\0';
 	if (plan.step == NULL)
@@ -178,12 +177,41 @@ begin(MvDistExchange *exchange, void *arg)
 		return;
 	look_at_request(exchange);
 	strlcpy(exchange->step, plan.step, sizeof(exchange->step));
+}
 
-	values[0] = UUIDPGetDatum(&job->id);
-	values[1] = CStringGetTextDatum(plan.step);
-	values[2] = BoolGetDatum(doubtful);
-	values[3] = Int32GetDatum((int32) exchange->timeout_ms);
-	mv_worker_execute(&record, "select musicverse._begin_step($1, $2, $3, $4)", 4, types, values, NULL);
+/* Records the steps of exchanges. */
+static void
+record_steps(List *exchanges)
+{
+	static SPIPlanPtr record = NULL;
+	Oid			types[4] = {UUIDARRAYOID, TEXTARRAYOID, BOOLARRAYOID, INT4ARRAYOID};
+	int			n = list_length(exchanges);
+	Datum	   *ids = palloc(n * sizeof(Datum));
+	Datum	   *steps = palloc(n * sizeof(Datum));
+	Datum	   *doubts = palloc(n * sizeof(Datum));
+	Datum	   *timeouts = palloc(n * sizeof(Datum));
+	Datum		values[4];
+
+	for (int i = 0; i < n; i++)
+	{
+		const MvDistExchange *exchange = list_nth(exchanges, i);
+
+		ids[i] = UUIDPGetDatum(&exchange->job.id);
+		steps[i] = CStringGetTextDatum(exchange->step);
+		doubts[i] = BoolGetDatum(exchange->doubtful);
+		timeouts[i] = Int32GetDatum((int32) exchange->timeout_ms);
+	}
+	values[0] = PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	values[1] = PointerGetDatum(construct_array(steps, n, TEXTOID, -1, false, TYPALIGN_INT));
+	values[2] = PointerGetDatum(construct_array(doubts, n, BOOLOID, 1, true, TYPALIGN_CHAR));
+	values[3] = PointerGetDatum(construct_array(timeouts, n, INT4OID, 4, true, TYPALIGN_INT));
+	mv_worker_execute(&record, "select musicverse._begin_steps($1, $2, $3, $4)", 4, types, values, NULL);
+}
+
+static void
+record_step(MvDistExchange *exchange, void *arg)
+{
+	record_steps(list_make1(exchange));
 }
 
 /* ---- claiming */
@@ -285,9 +313,22 @@ take_work(HeapTuple row, TupleDesc desc, MvPartner *partner, TimestampTz now)
 	return exchange;
 }
 
+/* A step that could not be planned or recorded */
+static void
+put_off(MvDistExchange *exchange, const char *problem)
+{
+	mv_asker_note_error(problem);
+	execute_put_off(&exchange->job, 0, problem);
+	mv_dist_free_exchange(exchange);
+}
+
 /*
  * Takes up to so much work at a partner that is due, and records the steps
  * begun, which go into mv_dist.begun. True when there may be more.
+ *
+ * All are recorded by one statement, but each by itself where the next plan has
+ * to know of it, and after that has failed, so that only the one at fault is put
+ * off.
  */
 bool
 mv_dist_claim(MvPartner *partner, int slots, TimestampTz now)
@@ -295,6 +336,8 @@ mv_dist_claim(MvPartner *partner, int slots, TimestampTz now)
 	static SPIPlanPtr plan = NULL;
 	Oid			types[2] = {TEXTOID, INT4OID};
 	Datum		values[2] = {CStringGetTextDatum(partner->name), Int32GetDatum(slots)};
+	bool		together = !one_by_one && !partner->connector->heeds_others;
+	List	   *planned = NIL;
 	SPITupleTable *table;
 	uint64		n;
 
@@ -308,22 +351,24 @@ mv_dist_claim(MvPartner *partner, int slots, TimestampTz now)
 	{
 		MvDistExchange *exchange = take_work(table->vals[i], table->tupdesc, partner, now);
 		MemoryContext old = MemoryContextSwitchTo(exchange->context);
-		char	   *problem = mv_dist_guarded(begin, exchange, NULL);
+		char	   *problem = mv_dist_guarded(plan_step, exchange, NULL);
 
-		if (problem != NULL)
-		{
-			mv_asker_note_error(problem);
-			execute_put_off(&exchange->job, 0, problem);
-		}
+		if (problem == NULL && exchange->step[0] != '\0' && !together)
+			problem = mv_dist_guarded(record_step, exchange, NULL);
 		MemoryContextSwitchTo(old);
-		if (problem != NULL || exchange->step[0] == '\0')
-		{
+		if (problem != NULL)
+			put_off(exchange, problem);
+		else if (exchange->step[0] == '\0')
 			mv_dist_free_exchange(exchange);
-			continue;
+		else
+		{
+			mv_dist_begun(exchange);
+			planned = lappend(planned, exchange);
 		}
-		mv_dist_begun(exchange);
 	}
 	SPI_freetuptable(table);
+	if (together && planned != NIL)
+		record_steps(planned);
 	return n == (uint64) slots;
 }
 
@@ -465,6 +510,7 @@ send_off(MvDistExchange *exchange, TimestampTz now)
 void
 mv_dist_start_begun(TimestampTz now)
 {
+	one_by_one = false;
 	while (!dlist_is_empty(&mv_dist.begun))
 		send_off(dlist_container(MvDistExchange, node, dlist_pop_head_node(&mv_dist.begun)), now);
 }
@@ -473,6 +519,7 @@ mv_dist_start_begun(TimestampTz now)
 void
 mv_dist_drop_begun(void)
 {
+	one_by_one = true;
 	while (!dlist_is_empty(&mv_dist.begun))
 	{
 		MvDistExchange *exchange = dlist_container(MvDistExchange, node, dlist_pop_head_node(&mv_dist.begun));

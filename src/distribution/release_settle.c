@@ -227,14 +227,17 @@ write_down(MvDistExchange *exchange, void *arg)
 	exchange->errand->write_down(exchange, arg);
 }
 
+/* guarded: what can't be written is tried again, as one of many it makes all fail. */
 static void
-settle_one(MvDistExchange *exchange)
+settle_one(MvDistExchange *exchange, bool guarded)
 {
 	MvOutcome	outcome = {0};
 	char	   *problem = mv_dist_guarded(judge, exchange, &outcome);
 
-	if (problem == NULL)
+	if (problem == NULL && guarded)
 		problem = mv_dist_guarded(write_down, exchange, &outcome);
+	else if (problem == NULL)
+		write_down(exchange, &outcome);
 	if (problem != NULL)
 	{
 		memset(&outcome, 0, sizeof(outcome));
@@ -246,10 +249,11 @@ settle_one(MvDistExchange *exchange)
 	exchange->settled = true;
 }
 
-/* Writes down up to limit answers, within the current transaction. */
+/* Writes down up to limit answers, all for less than none, within the current transaction. */
 void
 mv_dist_settle(int limit)
 {
+	bool		guarded = limit >= 0;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &mv_dist.done)
@@ -258,7 +262,7 @@ mv_dist_settle(int limit)
 
 		if (limit-- == 0)
 			break;
-		settle_one(exchange);
+		settle_one(exchange, guarded);
 	}
 }
 

@@ -94,6 +94,7 @@ typedef struct MvDistExchange
 	int64		generation;		/* of the account's tokens; 0 = none are used */
 	MvPartner  *partner;
 	char		step[MV_STEP_LENGTH];
+	bool		doubtful;		/* the answer of this step, or of one that it looks into, is missing */
 	MvRequest	request;
 	char	   *url;			/* of HTTP */
 	MvDistFile	file[MV_STREAM_SOURCES];

@@ -102,6 +102,23 @@ wait_for(sub { targets_of($node, $id) eq 'deezer live, spotify live' }, 30, 'the
 is(scalar(@{ (theirs($id))[0]{distributions} }), 2, 'submitted again: distributed again');
 $id = sql($node, q{select distribution_id from musicverse.distribution_work k join musicverse.distributions d on d.id = k.distribution_id where d.metadata ->> 'title' = 'Ours'});
 
+# ---- what can't be written down for one of several
+
+foreach my $which ([ 'a step', 'new.begun_at is not null and old.begun_at is null' ], [ 'an answer', "new.state ? 'release_id' and not old.state ? 'release_id'" ])
+{
+	my ($what, $when) = @$which;
+	my @three = map { $partner->release($node, $user, { title => "$_ of three, $what" }) } 1 .. 3;
+	sql($node, qq{create function refuse() returns trigger language plpgsql as 'begin raise exception ''not this one''; end';
+		create trigger refuse before update on musicverse.distribution_work for each row when (new.distribution_id = '$three[1]' and $when) execute function refuse()});
+	sql($node, join ';', map { "select musicverse.submit_distribution('$_')" } @three);
+	wait_release($node, $_, 'live') foreach @three[ 0, 2 ];
+	wait_for_sql($node, "select last_error from musicverse.distribution_work where distribution_id = '$three[1]'", 'not this one', 30, "$what to be refused");
+	pass("$what that can't be written down holds up nothing else");
+	sql($node, 'drop function refuse() cascade');
+	wait_release($node, $three[1], 'live', 60);
+	is(scalar(theirs($three[1])), 1, 'and goes on when it can, as one release');
+}
+
 # ---- changes
 
 is(sql($node, qq{select musicverse.update_release('$id', '{"title": "Ours anew"}')}), 2, 'a live release is changed');
