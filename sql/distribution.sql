@@ -84,6 +84,8 @@ select changes, pg_temp.problems(changes::jsonb) from (values (1, '{}'), (2, '{"
 select pg_temp.problems('{"tracks": [{"track_id": "00000000-0000-4000-9000-000000000001", "audio_url": "media:00000000-0000-4000-9000-000000000001"}]}');
 select pg_temp.problems('{}', '{}'), pg_temp.problems('{}', '{00000000-0000-4000-9000-000000000003,00000000-0000-4000-9000-000000000001}');
 select pg_temp.problems('{}', places => '{}'), pg_temp.problems('{}', places => '{myspace}'), pg_temp.problems('{}', places => '{soundcloud}');
+select pg_temp.problems('{}', day => d::date) ~ '^ /release_date error: \S+ is more than ten years ahead: give \d{4}-\d\d-\d\d or earlier$' as too_far from unnest('{infinity,5874897-12-31,294277-01-01}'::text[]) d;
+select pg_temp.problems('{}', day => '-infinity') ~ '^spotify /release_date error: -infinity is nearer than' as long_ago;
 select pg_temp.problems('{}', day => '2020-01-01') ~ '^spotify /release_date error: 2020-01-01 is nearer than the 5 days that spotify needs' as too_near;
 select pg_temp.refusal(format('select create_distribution(%s)', a)) from (values (1, $$null, '{}', '{}'$$),
     (2, $$'00000000-0000-4000-8000-0000000000d1', null, null, null, '[]'$$), (3, $$'00000000-0000-4000-8000-0000000000d1', null, null$$),

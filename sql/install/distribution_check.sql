@@ -298,6 +298,7 @@ set datestyle = 'ISO' set intervalstyle = 'postgres' as $$
 declare
     zone text := coalesce(release ->> 'time_zone', 'UTC');
     zone_is_known boolean := _time_zone_is_known(zone);
+    last_date date := _now() at time zone 'UTC' + interval '10 years';
     names text[] := _names_of(release -> 'artists');
     wanted text;
     rules jsonb;
@@ -325,6 +326,10 @@ begin
     end if;
     if not zone_is_known then
         return query select null::text, '/metadata/time_zone', 'error', format('unknown time zone "%s": give a name such as Europe/Berlin', zone);
+    end if;
+    -- nor is every date a moment
+    if release_date > last_date then
+        return query select null::text, '/release_date', 'error', format('%s is more than ten years ahead: give %s or earlier', release_date, last_date);
     end if;
     foreach at in array '{title,version_title,label,genre,subgenre,language,p_line,c_line,upc,cover_url,time_zone}'::text[] loop
         if jsonb_typeof(release -> at) not in ('string', 'null') then
@@ -456,7 +461,7 @@ begin
             end if;
         end loop;
         lead := _release_lead_time(wanted);
-        if release_date is not null and zone_is_known and _release_moment(release_date, zone) < _now() + lead then
+        if release_date <= last_date and zone_is_known and _release_moment(release_date, zone) < _now() + lead then
             return query select wanted, '/release_date', 'error',
                 format('%s is nearer than the %s that %s needs: give %s or later, or no date for as soon as possible',
                        release_date, lead, wanted, ((_now() + lead) at time zone zone)::date + 1);
