@@ -44,9 +44,11 @@ comment on function _forget_tracks(jsonb) is 'Has the audio of a release looked 
 
 -- These steps hand a release over, and a connector looks into them first of all
 create function _is_in_doubt(w distribution_work) returns boolean
-language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
-    select w.delivered_revision is null
-       and (w.is_unsure and w.step = any ('{distribute,find_distribution,message,complete,find}'::text[]) or w.state ? 'doubt_at')
+language plpgsql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+begin
+    return w.delivered_revision is null
+       and (w.is_unsure and w.step = any ('{distribute,find_distribution,message,complete,find}'::text[]) or w.state ? 'doubt_at');
+end
 $$;
 comment on function _is_in_doubt(distribution_work) is
     'May a partner have an earlier revision, whose answer was lost? That is found out before the files of another are judged';
