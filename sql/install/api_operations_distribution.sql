@@ -7,7 +7,7 @@ language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
         'time_zone', d.time_zone, 'revision', d.revision, 'metadata', d.metadata, 'external_ids', d.external_ids,
         'targets', coalesce((select json_agg(json_build_object(
                 'platform', t.platform, 'status', t.status, 'reason', t.reason, 'external_id', t.external_id, 'external_url', t.external_url,
-                'next_attempt_at', _api_time(t.next_attempt_at), 'live_at', _api_time(t.live_at)) order by t.platform)
+                'identifiers', t.identifiers, 'next_attempt_at', _api_time(t.next_attempt_at), 'live_at', _api_time(t.live_at)) order by t.platform)
             from distribution_targets t where t.distribution_id = d.id), '[]'),
         'submitted_at', _api_time(d.submitted_at), 'created_at', _api_time(d.created_at))
 $$;

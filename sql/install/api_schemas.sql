@@ -300,18 +300,20 @@ select 'v1', s.name, s.schema::json, true from (values
         "revision": {"type": "integer"},
         "metadata": {"type": "object", "description": "The release as platforms get it"},
         "external_ids": {"type": "object", "description": "What platforms call it"},
-        "targets": {"type": "array", "items": {"type": "object", "required": ["platform", "status", "reason", "external_id", "external_url", "next_attempt_at", "live_at"],
+        "targets": {"type": "array", "items": {"type": "object", "required": ["platform", "status", "reason", "external_id", "external_url", "identifiers", "next_attempt_at", "live_at"],
             "properties": {
                 "platform": {"type": "string"},
                 "status": {"type": "string", "enum": ["pending", "scheduled", "delivering", "processing", "live", "failed", "taken_down", "cancelled"]},
                 "reason": {"type": ["string", "null"]}, "external_id": {"type": ["string", "null"]}, "external_url": {"type": ["string", "null"]},
+                "identifiers": {"type": "object", "description": "Codes that the partner gave a release which has none of its own", "properties": {
+                    "upc": {"type": "string"}, "isrcs": {"type": "object", "description": "By the track''s id", "additionalProperties": {"type": "string"}}}},
                 "next_attempt_at": {"type": ["string", "null"], "format": "date-time"},
                 "live_at": {"type": ["string", "null"], "format": "date-time"}}}},
         "submitted_at": {"type": ["string", "null"], "format": "date-time"},
         "created_at": {"type": "string", "format": "date-time"}},
     "examples": [{"id": "f3b0a5c2-9d0a-4a1c-b8a7-3d0c9e8f1a77", "status": "processing", "track_ids": ["0b8f4c52-6f3e-4f0a-9d0e-5a1f2f6f7a11"],
         "platforms": ["spotify"], "release_date": "2026-03-27", "time_zone": "UTC", "revision": 1, "metadata": {"title": "Battle at Dawn"}, "external_ids": {},
-        "targets": [{"platform": "spotify", "status": "processing", "reason": null, "external_id": null, "external_url": null, "next_attempt_at": null, "live_at": null}],
+        "targets": [{"platform": "spotify", "status": "processing", "reason": null, "external_id": null, "external_url": null, "identifiers": {}, "next_attempt_at": null, "live_at": null}],
         "submitted_at": "2026-03-09T10:20:00.100000Z", "created_at": "2026-03-09T10:20:00.000000Z"}]}'),
 ('PartnerAccount', '{
     "type": "object", "description": "What a user allows us at a partner",

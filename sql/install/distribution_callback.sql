@@ -90,8 +90,9 @@ begin
         jsonb_path_query_first(document, (config #>> '{callback,reason}')::jsonpath, '{}', true) #>> '{}', at, true);
     if w.goal = 'deliver' and w.begun_at is null and w.delivered_revision = w.revision
         and not exists (select from distribution_targets t where t.work_id = w.id and t.status not in ('live', 'cancelled', 'taken_down', 'failed')) then
-        -- nothing is left to be asked
-        update distribution_work k set next_attempt_at = null where k.id = w.id;
+        -- nothing is left to be asked, but the codes that the partner may have given it
+        update distribution_work k set next_attempt_at = case when _wants_codes(w) then _now() end where k.id = w.id;
+        perform _wake_distribution();
     elsif w.goal = 'deliver' and w.begun_at is null and w.next_attempt_at is null
         and exists (select from distribution_targets t where t.work_id = w.id and t.status = 'processing') then
         -- what had failed goes on after all, and is to be asked about again

@@ -154,31 +154,59 @@ create table release_recordings (
     track_id        uuid,
     isrc_since      timestamptz not null default now(),
     upc_since       timestamptz not null default now(),
-    primary key (distribution_id, position)
+    partner         text not null default '',
+    primary key (distribution_id, position, partner)
 );
 create index release_recordings_isrc_idx on release_recordings (isrc) where isrc is not null;
 create index release_recordings_upc_idx on release_recordings (upc) where upc is not null;
-comment on table release_recordings is 'The recordings of releases by their codes: by these reports name them. Kept by a trigger of distributions';
+comment on table release_recordings is 'The recordings of releases by their codes: by these reports name them. Kept by triggers of distributions and their targets';
 comment on column release_recordings.upc is 'Of the release, with 14 digits';
 comment on column release_recordings.isrc_since is 'Since when the release names the ISRC: who claims another''s later must not be taken for him';
 comment on column release_recordings.upc_since is 'The same of the UPC';
+comment on column release_recordings.partner is 'Who has given codes that the release lacks, for what it carries; empty for the release as it is';
+
+create function _with_identifiers(release jsonb, identifiers jsonb) returns jsonb
+language sql immutable parallel safe set search_path = pg_catalog, pg_temp as $$
+    select case when identifiers = '{}' or identifiers is null then release else
+        release
+        || case when coalesce(release ->> 'upc', '') = '' and identifiers ? 'upc' then jsonb_build_object('upc', identifiers -> 'upc') else '{}' end
+        || case when jsonb_typeof(release -> 'tracks') = 'array' and jsonb_typeof(identifiers -> 'isrcs') = 'object' then jsonb_build_object('tracks', (
+            select coalesce(jsonb_agg(case when coalesce(e.t ->> 'isrc', '') = '' and identifiers -> 'isrcs' ? (e.t ->> 'track_id')
+                                           then e.t || jsonb_build_object('isrc', identifiers -> 'isrcs' -> (e.t ->> 'track_id')) else e.t end order by e.n), '[]')
+              from jsonb_array_elements(release -> 'tracks') with ordinality e (t, n)))
+           else '{}' end end
+$$;
+comment on function _with_identifiers(jsonb, jsonb) is 'A release with the codes that a partner gave it, where it has none of its own';
+
+create function _relist_recordings(id uuid) returns void
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+    before release_recordings[] := array(select r from release_recordings r where r.distribution_id = id);
+begin
+    delete from release_recordings r where r.distribution_id = id;
+    insert into release_recordings (distribution_id, position, partner, isrc, upc, track_id, isrc_since, upc_since)
+    select id, x.n, x.partner, x.isrc, x.upc, x.track_id,
+           coalesce((select min(b.isrc_since) from unnest(before) b where b.isrc = x.isrc), _now()),
+           coalesce((select min(b.upc_since) from unnest(before) b where b.upc = x.upc), _now())
+      from (select e.n, r.partner, nullif(normalize_isrc(e.t ->> 'isrc'), '') as isrc, _gtin14(r.release ->> 'upc') as upc,
+                   case when e.t ->> 'track_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (e.t ->> 'track_id')::uuid end as track_id
+              from (select '' as partner, d.metadata as release from distributions d where d.id = id
+                    union all
+                    -- one piece of work has one set of them
+                    select distinct t.partner, _with_identifiers(d.metadata, t.identifiers)
+                      from distribution_targets t join distributions d on d.id = t.distribution_id where t.distribution_id = id and t.identifiers <> '{}') r,
+                   jsonb_array_elements(case jsonb_typeof(r.release -> 'tracks') when 'array' then r.release -> 'tracks' else '[]' end) with ordinality e (t, n)) x;
+end
+$$;
+comment on function _relist_recordings(uuid) is 'Lists the recordings of a release anew; a code that it had keeps its time';
 
 create function _list_recordings() returns trigger
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
-declare
-    before release_recordings[] := array(select r from release_recordings r where r.distribution_id = new.id);
 begin
-    if _is_restore() then
-        return null;
+    if not _is_restore() then
+        perform _relist_recordings(new.id);
     end if;
-    delete from release_recordings r where r.distribution_id = new.id;
-    insert into release_recordings (distribution_id, position, isrc, upc, track_id, isrc_since, upc_since)
-    select new.id, x.n, x.isrc, x.upc, x.track_id,
-           coalesce((select min(b.isrc_since) from unnest(before) b where b.isrc = x.isrc), _now()),
-           coalesce((select min(b.upc_since) from unnest(before) b where b.upc = x.upc), _now())
-      from (select e.n, nullif(normalize_isrc(e.t ->> 'isrc'), '') as isrc, _gtin14(new.metadata ->> 'upc') as upc,
-                   case when e.t ->> 'track_id' ~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then (e.t ->> 'track_id')::uuid end as track_id
-              from jsonb_array_elements(case jsonb_typeof(new.metadata -> 'tracks') when 'array' then new.metadata -> 'tracks' else '[]' end) with ordinality e (t, n)) x;
     return null;
 end
 $$;
@@ -187,13 +215,58 @@ comment on function _list_recordings() is 'Keeps release_recordings';
 create trigger list_recordings after insert or update of metadata on distributions
     for each row execute function _list_recordings();
 
+-- A code is somebody's when a release of his that he has sent off names it
+create function _is_code_of_others(owner uuid, gtin text, isrc text) returns boolean
+language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+    select exists (select from release_recordings r join distributions d on d.id = r.distribution_id
+                    where (r.upc = gtin or r.isrc = _is_code_of_others.isrc) and d.user_id <> owner and d.status not in ('pending', 'cancelled', 'taken_down'))
+$$;
+comment on function _is_code_of_others(uuid, text, text) is 'Does a release that somebody else has sent off name the UPC (of 14 digits) or the ISRC?';
+
+-- What a connector learned as given_upc and t<n>_given_isrc. What was given
+-- first stays, as do the release's own codes; what is no code, or somebody
+-- else's, is left out.
+create function _keep_identifiers(w distribution_work, learned jsonb) returns void
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+    d distributions;
+    kept jsonb;
+    upc text;
+    isrcs jsonb;
+begin
+    if not exists (select from jsonb_object_keys(learned) k where k = 'given_upc' or k ~ '^t[0-9]+_given_isrc$') then
+        return;
+    end if;
+    select x.* into d from distributions x where x.id = w.distribution_id;
+    select t.identifiers into kept from distribution_targets t where t.work_id = w.id order by t.identifiers = '{}', t.platform limit 1;
+    kept := coalesce(kept, '{}');
+    upc := translate(left(learned ->> 'given_upc', 50), '- ', '');
+    if gtin_is_valid(upc) and coalesce(d.metadata ->> 'upc', '') = '' and not kept ? 'upc'
+        and not _is_code_of_others(d.user_id, _gtin14(upc), null) then
+        kept := kept || jsonb_build_object('upc', upc);
+    end if;
+    select jsonb_object_agg(g.track, g.isrc) into isrcs
+      from (select e.t ->> 'track_id' as track, upper(translate(left(learned ->> format('t%s_given_isrc', e.n - 1), 50), '- ', '')) as isrc
+              from jsonb_array_elements(d.metadata -> 'tracks') with ordinality e (t, n)
+             where coalesce(e.t ->> 'isrc', '') = '' and e.t ->> 'track_id' is not null) g
+     where isrc_is_valid(g.isrc) and not _is_code_of_others(d.user_id, null, g.isrc);
+    kept := kept || case when isrcs is null then '{}' else jsonb_build_object('isrcs', isrcs || coalesce(kept -> 'isrcs', '{}')) end;
+    update distribution_targets t set identifiers = kept where t.work_id = w.id and t.identifiers <> kept;
+    if found then
+        perform _relist_recordings(d.id);
+        -- there is something to look it up by
+        perform _begin_lookups(d.id);
+    end if;
+end
+$$;
+comment on function _keep_identifiers(distribution_work, jsonb) is 'Keeps the codes that a partner has given a release which lacks them';
+
 -- Partners know a release by its UPC or GRid, and us by one name: what one user
 -- sends under another's would change the other's release there, or take it down.
 create function _codes_of_others(user_id uuid, release jsonb) returns setof text
 language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
-    select 'upc' where exists (
-        select from release_recordings r join distributions d on d.id = r.distribution_id
-         where r.upc = _release_gtin(release) and d.user_id <> _codes_of_others.user_id and d.status not in ('pending', 'cancelled', 'taken_down'))
+    select 'upc' where _is_code_of_others(_codes_of_others.user_id, _release_gtin(release), null)
     union all
     select 'grid' where exists (
         select from distributions d
@@ -237,16 +310,17 @@ begin
           from dsr_products p join channels c on c.channel = coalesce(p.channel, '')
          where p.report_id = report
     ), candidates as (
-        select p.product, p.platform, o.distribution_id, case when o.isrc = p.isrc then o.track_id end as track_id,
+        select p.product, p.platform, o.distribution_id, o.partner, case when o.isrc = p.isrc then o.track_id end as track_id,
                case when o.isrc = p.isrc then 1 else 3 end as rank,
                case when o.isrc = p.isrc then greatest(o.isrc_since, o.upc_since) else o.upc_since end as since
           from products p join release_recordings o on o.upc = p.upc
         union all
-        select p.product, p.platform, o.distribution_id, o.track_id, 2, o.isrc_since
+        select p.product, p.platform, o.distribution_id, o.partner, o.track_id, 2, o.isrc_since
           from products p join release_recordings o on o.isrc = p.isrc
     ), found as materialized (
         select distinct on (c.product) c.product, c.distribution_id, t.user_id, c.track_id
           from candidates c join distribution_targets t on t.distribution_id = c.distribution_id and t.platform = c.platform and t.submitted_at is not null
+               and c.partner in ('', t.partner)
          order by c.product, c.rank, t.live_at is null, greatest(t.live_at, c.since), t.live_at, t.created_at, c.distribution_id
     ), held as materialized (
         -- nobody deletes them before their facts are there

@@ -277,6 +277,7 @@ create table distribution_targets (
     submitted_at    timestamptz,
     live_at         timestamptz,
     created_at      timestamptz not null default now(),
+    identifiers     jsonb not null default '{}' check (jsonb_typeof(identifiers) = 'object'),
     unique (distribution_id, platform)
 );
 create index distribution_targets_work_id_idx on distribution_targets (work_id);
@@ -285,6 +286,8 @@ create index distribution_targets_external_id_idx on distribution_targets (platf
 comment on table distribution_targets is 'A release on one platform';
 comment on column distribution_targets.partner is 'Who carries it there';
 comment on column distribution_targets.reason is 'Why the status is what it is';
+comment on column distribution_targets.identifiers is
+    'The codes that its partner gave it, as it has none of its own: {"upc": "614141123452", "isrcs": {"<track id>": "QZABC2600001"}}';
 comment on column distribution_targets.reported_at is 'When the partner made the last report that counted; older ones don''t';
 
 create table distribution_history (

@@ -272,7 +272,8 @@ begin
     elsif w.goal = 'deliver' and w.publish_at > _now() then
         return jsonb_build_object('wait', ceil(extract(epoch from w.publish_at - _now())));
     end if;
-    select d.metadata into release from distributions d where d.id = w.distribution_id;
+    select _with_identifiers(d.metadata, t.identifiers) into release
+      from distributions d left join distribution_targets t on t.distribution_id = d.id and t.platform = w.verifies where d.id = w.distribution_id;
     since := to_timestamp((w.state ->> 'since')::float8);
     if coalesce(release ->> 'upc', '') = '' and _lookup_isrc(release) is null then
         problem := 'the release has neither a UPC nor an ISRC to look for';

@@ -73,7 +73,7 @@ begin
     -- partners want a date: as soon as possible is the day of the submission
     return query
     select k.id, k.distribution_id, k.user_id, k.goal, k.revision, k.delivered_revision,
-           _release_with_files(r.metadata, k.files) || jsonb_build_object('release_date', coalesce(r.release_date, (r.submitted_at at time zone r.time_zone)::date)), k.state,
+           _with_identifiers(_release_with_files(r.metadata, k.files), g.identifiers) || jsonb_build_object('release_date', coalesce(r.release_date, (r.submitted_at at time zone r.time_zone)::date)), k.state,
            array(select t.platform from distribution_targets t
                   where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.status not in ('cancelled', 'taken_down')
                     -- nothing of what failed is there to be taken down
@@ -83,6 +83,8 @@ begin
            k.step, k.is_unsure or k.begun_at is not null, k.publish_at
       from distribution_work k join distributions d on d.id = k.distribution_id
      cross join lateral _release_as_of(d, case when k.verifies is null then k.revision else d.revision end) r
+      left join lateral (select t.identifiers from distribution_targets t
+                          where t.distribution_id = k.distribution_id and (t.work_id = k.id or t.platform = k.verifies) and t.identifiers <> '{}' limit 1) g on true
      where k.id = any (claimed) and coalesce(k.next_attempt_at <= (select _now()), false) and not _wants_files(k)
      order by k.next_attempt_at;
 end
@@ -210,6 +212,12 @@ $$;
 comment on function _refused(distribution_work, text, int, text) is
     'What follows for work when a revision of its release is refused: its targets fail, or it stays with the revision before';
 
+create function _wants_codes(w distribution_work) returns boolean
+language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
+    select w.state ? 'wants_codes' and not exists (select from distribution_targets t where t.work_id = w.id and t.status = 'failed')
+$$;
+comment on function _wants_codes(distribution_work) is 'Now that all of it is live, is its partner to be asked once more for the codes that it may have given it?';
+
 -- What became of a step: busy when somebody holds the release, and it is to be
 -- settled later; else ok. goal and revision are those it was begun with: when
 -- they have changed since, what was learned counts and the verdict doesn't.
@@ -243,6 +251,9 @@ begin
     end if;
     if learned is not null and (w.verifies is null or w.goal = goal and w.revision = revision) then
         w.state := (select coalesce(jsonb_object_agg(e.key, e.value) filter (where e.value <> 'null'), '{}') from jsonb_each(w.state || learned) e);
+    end if;
+    if learned is not null and w.verifies is null then
+        perform _keep_identifiers(w, learned);
     end if;
     if goal = 'deliver' then
         w.delivered_revision := greatest(w.delivered_revision, delivered);
@@ -296,7 +307,7 @@ begin
         end if;
         if is_wanted and verdict = 'wait' and w.goal = 'deliver' and w.delivered_revision = w.revision
             and not exists (select from distribution_targets t where t.work_id = id and t.status not in ('live', 'cancelled', 'taken_down', 'failed')) then
-            w.next_attempt_at := null;
+            w.next_attempt_at := case when _wants_codes(w) then _now() end;
         end if;
     end if;
     update distribution_work k

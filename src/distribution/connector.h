@@ -178,7 +178,9 @@ typedef struct MvReport
 typedef struct MvOutcome
 {
 	MvOutcomeKind kind;			/* MV_NEXT, unless finish() says otherwise */
-	Jsonb	   *learned;		/* merged into the state; members that are null go */
+	Jsonb	   *learned;		/* merged into the state; members that are null go. given_upc and t<n>_given_isrc are codes that
+								 * the partner gave a release that lacks them, which is kept; while there is wants_codes the work
+								 * is planned once more when all is live */
 	bool		delivered;		/* the partner has the revision */
 	int			delivered_revision; /* which, when a step whose answer was lost has brought it an older one; 0 = the job's */
 	TimestampTz until;			/* of MV_WAIT; of MV_AGAIN: not before */

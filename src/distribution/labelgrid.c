@@ -23,6 +23,9 @@
  *   are live
  *   doubt_rev: a revision of which it isn't known whether it was distributed;
  *   doubt_at: since when it is looked for
+ *   wants_codes: the release lacks codes, which LabelGrid gives: asked when it
+ *   is distributed (codes and track_codes are 1) and when it is live (2); they
+ *   are given_upc and t<n>_given_isrc
  *   t<n>_id, t<n>_rev, t<n>_key and _url (of an upload), t<n>_put, t<n>_file
  *
  * The release is found again by its catalogue number, a track by our id of it.
@@ -135,9 +138,30 @@ is_handed_over(const MvJob *job)
 	return mv_json_int(job->state, "distributed_rev", 0) >= job->revision && job->delivered_revision >= job->revision;
 }
 
+int
+mv_labelgrid_phase(const MvJob *job)
+{
+	return job->all_live ? 2 : 1;
+}
+
+/* The codes that the release lacks; NULL when none is to be asked for */
+static const char *
+plan_codes(const MvJob *job)
+{
+	if (mv_json_text(job->state, "wants_codes") == NULL)
+		return NULL;
+	if (mv_json_int(job->state, "track_codes", 0) < mv_labelgrid_phase(job))
+		return "track_codes";
+	return mv_json_int(job->state, "codes", 0) < mv_labelgrid_phase(job) ? "codes" : NULL;
+}
+
 static const char *
 plan_question(const MvJob *job)
 {
+	const char *step = plan_codes(job);
+
+	if (step != NULL)
+		return step;
 	if (job->all_live)
 		return NULL;
 	/* delivered isn't heard yet: the release itself tells that */

@@ -195,10 +195,94 @@ finish_look(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 	outcome->until = job->now + mv_poll_interval(job);
 }
 
+/* ---- the codes that LabelGrid gives what has none */
+
+static bool
+lacks(Jsonb *release, const char *path)
+{
+	char	   *code = mv_json_text(release, path);
+
+	return code == NULL || *code == '\0';
+}
+
+/* What is no code, _keep_identifiers() finds out. */
+static bool
+learn_code(const char *key, char *code, MvOutcome *outcome)
+{
+	if (code == NULL || *code == '\0' || strlen(code) > 50)
+		return false;
+	mv_learn(outcome, key, code);
+	return true;
+}
+
+/* Of a document of the release; false when there is none */
+static bool
+learn_upc(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
+{
+	char	   *code = mv_json_text(response->json, "data.barcode_number");
+
+	return learn_code("given_upc", code != NULL ? code : mv_json_text(response->json, "barcode_number"), outcome);
+}
+
+/* Of a list of its tracks */
+static void
+learn_isrcs(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
+{
+	static SPIPlanPtr plan = NULL;
+	Jsonb	   *args[1] = {response->json};
+	Jsonb	   *codes = NULL;
+
+	if (response->json != NULL)
+		codes = mv_json_sql(&plan, "(select jsonb_object_agg(e ->> 'id', e -> 'isrc') from musicverse._labelgrid_list($1) e"
+							" where e ->> 'id' <> '' and e ->> 'isrc' <> '')", 1, args);
+	for (int n = 0; codes != NULL && n < mv_json_length(job->release, "tracks"); n++)
+	{
+		char	   *id = mv_labelgrid_known(job, n, "id");
+
+		if (id != NULL && lacks(job->release, psprintf("tracks.%d.isrc", n)))
+			learn_code(mv_labelgrid_key(n, "given_isrc"), mv_json_text(codes, id), outcome);
+	}
+}
+
+static bool
+lacks_isrcs(const MvJob *job)
+{
+	for (int n = 0; n < mv_json_length(job->release, "tracks"); n++)
+		if (lacks(job->release, psprintf("tracks.%d.isrc", n)))
+			return true;
+	return false;
+}
+
+/* They were asked for, and something was answered: that they aren't there is nobody's fault. */
+static void
+finish_codes(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
+{
+	bool		is_there = response->status >= 200 && response->status <= 299;
+
+	outcome->kind = MV_NEXT;
+	mv_learn_int(outcome, step, mv_labelgrid_phase(job));
+	if (mv_is_step(step, "track_codes"))
+	{
+		if (is_there)
+			learn_isrcs(job, response, outcome);
+		return;
+	}
+	if (lacks(job->release, "upc"))
+		is_there = is_there && learn_upc(job, response, outcome);
+	/* what was learned of the tracks before is in the release by now */
+	if (mv_labelgrid_phase(job) == 2 || (is_there && !lacks_isrcs(job)))
+		mv_learn(outcome, "wants_codes", NULL);
+}
+
+/* ---- distribution */
+
 /* LabelGrid has that revision, and sends it out. */
 static void
-learn_distributed(int revision, MvOutcome *outcome)
+learn_distributed(const MvJob *job, int revision, MvOutcome *outcome)
 {
+	mv_learn(outcome, "wants_codes", lacks(job->release, "upc") || lacks_isrcs(job) ? "1" : NULL);
+	mv_learn(outcome, "codes", NULL);
+	mv_learn(outcome, "track_codes", NULL);
 	mv_learn_int(outcome, "distributed_rev", revision);
 	mv_learn_int(outcome, "was_distributed", 1);
 	mv_learn(outcome, "removal_asked", NULL);	/* it may have been taken down before */
@@ -212,7 +296,7 @@ learn_distributed(int revision, MvOutcome *outcome)
 static void
 finish_distributed(const MvJob *job, MvOutcome *outcome)
 {
-	learn_distributed(job->revision, outcome);
+	learn_distributed(job, job->revision, outcome);
 	outcome->kind = MV_WAIT;
 	outcome->until = job->now + mv_poll_interval(job);
 }
@@ -235,7 +319,7 @@ finish_find_distribution(const MvJob *job, const MvResponse *response, MvOutcome
 		mv_learn_int(outcome, "doubt_rev", revision);
 	}
 	else if (strcmp(queued, "true") == 0)
-		learn_distributed(revision, outcome);
+		learn_distributed(job, revision, outcome);
 	else
 	{
 		mv_learn_int(outcome, "doubt_rev", revision);
@@ -252,7 +336,7 @@ finish_locked(const MvJob *job, MvOutcome *outcome)
 
 	if (revision != 0 && (mv_json_text(job->state, "was_distributed") == NULL || mv_json_int(job->state, "doubt_rev", 0) == revision))
 	{
-		learn_distributed(revision, outcome);
+		learn_distributed(job, revision, outcome);
 		outcome->kind = MV_NEXT;
 		return;
 	}
@@ -303,6 +387,8 @@ finish_refused(const MvJob *job, const char *step, const MvResponse *response, M
 		outcome->kind = MV_DONE;
 		mv_report(outcome, NULL, "taken_down");
 	}
+	else if ((mv_is_step(step, "codes") || mv_is_step(step, "track_codes")) && outcome->kind == MV_USER)
+		finish_codes(job, step, response, outcome);
 	else if (mv_same_text(code, "RELEASE_LOCKED_FIELDS"))
 		finish_locked(job, outcome);
 	else if (status == 409)
@@ -367,6 +453,8 @@ mv_labelgrid_finish(const MvJob *job, const char *step, const MvResponse *respon
 		finish_validate(job, response, outcome);
 	else if (mv_is_step(step, "distribute"))
 		finish_distributed(job, outcome);
+	else if (mv_is_step(step, "codes") || mv_is_step(step, "track_codes"))
+		finish_codes(job, step, response, outcome);
 	else if (mv_is_step(step, "find_distribution"))
 		finish_find_distribution(job, response, outcome);
 	else if (mv_is_step(step, "look"))

@@ -22,6 +22,9 @@ extern char *mv_labelgrid_number(const MvJob *job);
 /* An earlier revision that LabelGrid may have been told to distribute; 0 = none */
 extern int	mv_labelgrid_doubtful(const MvJob *job);
 
+/* How often its codes have been asked for when that is done now */
+extern int	mv_labelgrid_phase(const MvJob *job);
+
 extern void mv_labelgrid_start(const MvJob *job, const char *step, MvRequest *request);
 extern void mv_labelgrid_finish(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome);
 

@@ -88,7 +88,7 @@ mv_labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 		request->path = psprintf("/releases/%s", release_id);
 		request->body = release_body(job);
 	}
-	else if (mv_is_step(step, "find_track"))
+	else if (mv_is_step(step, "find_track") || mv_is_step(step, "track_codes"))
 	{
 		request->method = "GET";
 		request->path = psprintf("/tracks?release_id=%s&per_page=200", release_id);
@@ -127,7 +127,7 @@ mv_labelgrid_start(const MvJob *job, const char *step, MvRequest *request)
 		request->path = psprintf("/releases/%s/distribute", release_id);
 		request->body = distribute_body(job);
 	}
-	else if (mv_is_step(step, "look"))
+	else if (mv_is_step(step, "look") || mv_is_step(step, "codes"))
 	{
 		request->method = "GET";
 		request->path = psprintf("/releases/%s", release_id);

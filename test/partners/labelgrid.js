@@ -4,8 +4,9 @@
  * what it is given in memory, refuses what the real one would, and honours
  * Idempotency-Key.
  *
- * PUT /control {"<step>": [behaviour, …], "live": bool, "redistributes": bool, "locks": bool}: a list is used up one
- * request after the other; with locks nothing of what was distributed can be changed. A behaviour is an object:
+ * PUT /control {"<step>": [behaviour, …], "live": bool, "redistributes": bool, "locks": bool, "gives": {}}: a list is used up
+ * one request after the other; with locks nothing of what was distributed can be changed. gives has what it is given that
+ * lacks codes, {"upc", "isrc" (without its last digit), "late": only what is live}. A behaviour is an object:
  *   http    status instead of the right one, with body and retry_after
  *   done    true: the request is carried out all the same
  *   hang    no answer; reset: the connection is closed without one
@@ -28,6 +29,7 @@ let control = {};
 let live = true;
 let redistributes = true;
 let locks = false;
+let gives = null;
 let next = 1;
 const releases = new Map();
 const tracks = new Map();
@@ -65,6 +67,13 @@ function open(id) {
 	const found = release(id);
 	if (locks && found.status !== 'draft') throw new Refusal(403, 'the release is locked', 'RELEASE_LOCKED_FIELDS');
 	return found;
+}
+
+/* Gives it what it lacks */
+function give(found) {
+	if (!gives) return;
+	found.barcode_number ??= gives.upc;
+	for (const [n, mine] of [...tracks.values()].filter((t) => t.release_id === found.id).entries()) mine.isrc ??= `${gives.isrc}${n}`;
 }
 
 function track(id) {
@@ -144,10 +153,12 @@ const steps = [
 		found.status = 'distributed';
 		found.outlets = json(body).outlets;
 		found.distributions.push(req.headers['idempotency-key']);
+		if (!gives?.late) give(found);
 		return [202, { data: { id: found.id, status: 'queued' } }];
 	}],
 	['GET', /^\/queues\/distro$/, 'queue', (m, body, query) => {
 		const found = release(query.get('release_id'));
+		if (live && gives?.late && found.distributions.length) give(found);
 		const status = found.status === 'removed' ? 'removed' : found.distributions.length ? (live ? 'live' : 'processing') : null;
 		return [200, { data: status === null ? [] : found.outlets.map((outlet) => ({
 			id: next++, release_id: found.id, outlet: { name: outlet }, status: found.statuses?.[outlet] ?? status,
@@ -177,7 +188,7 @@ function answer(res, status, body, headers = {}) {
 
 function own(req, res, url, body) {
 	if (url.pathname === '/control') {
-		({ live = live, redistributes = redistributes, locks = locks, ...control } = json(body));
+		({ live = live, redistributes = redistributes, locks = locks, gives = gives, ...control } = json(body));
 		return answer(res, 200, {}), true;
 	} else if (url.pathname === '/statuses') {
 		const { id, statuses } = json(body);

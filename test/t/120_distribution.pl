@@ -37,7 +37,9 @@ is(scalar(@{ $theirs->{tracks} }), 2, 'with its tracks');
 my $large = http('GET', $partner->base . '/files/large2.flac')->{content};
 is($theirs->{tracks}[1]{file}{size}, length $large, 'the bytes are there');
 is($theirs->{tracks}[1]{file}{sha256}, sha256_hex($large), 'and the right ones');
-is(join(' ', map { $_->{step} } $partner->log), 'create_release create_track upload_url put commit create_track upload_url put commit photo validate distribute queue', 'in this order');
+wait_for_sql($node, "select next_attempt_at is null and begun_at is null from musicverse.distribution_work where distribution_id = '$id'", 't', 30, 'nothing to be left to be done');
+is(join(' ', map { $_->{step} } $partner->log), 'create_release create_track upload_url put commit create_track upload_url put commit photo validate distribute list_tracks look queue list_tracks look',
+	'in this order, and asked which codes they got');
 is((grep { $_->{step} eq 'put' && defined $_->{authorization} } $partner->log) + 0, 0, 'the store gets no token');
 is_deeply([ map { $_->{key} } $partner->log('distribute') ], [ work($id)->{id} . ':distribute:1' ], 'writes have an idempotency key');
 is(sql($node, "select external_ids ->> 'spotify' from musicverse.distributions where id = '$id'"), "spotify-$theirs->{id}", 'the platform\'s id is kept');
@@ -46,7 +48,6 @@ is(sql($node, "select string_agg(status, ' ' order by id) from musicverse.distri
 is(sql($node, "select string_agg(type, ' ' order by position) from musicverse.poll_events('$user') where type like 'distribution.%' and data ->> 'platform' = 'spotify'"),
 	'distribution.submitted distribution.processing distribution.live', 'its events');
 is(sql($node, "select count(*) from musicverse.notifications where user_id = '$user'"), 6, 'its notifications');
-is(work($id)->{next_attempt_at}, undef, 'nothing is left to be done');
 
 # ---- what goes wrong, by its nature
 
@@ -91,7 +92,8 @@ wait_for_sql($node, "select string_agg(distinct status, ',') from musicverse.dis
 my ($part) = theirs($id);
 $partner->statuses($part->{id}, spotify => 'complete', deezer => 'error');
 wait_for_sql($node, "select status || ' ' || reason from musicverse.distribution_targets where distribution_id = '$id' and platform = 'deezer'", 'failed the cover shows a price', 30, 'one platform to fail');
-wait_for(sub { (() = $partner->log('look')) >= 2 }, 30, 'looks at the release');
+my $looks = () = $partner->log('look');
+wait_for(sub { (() = $partner->log('look')) >= $looks + 3 }, 30, 'looks at the release');
 is(targets_of($node, $id), 'deezer failed, spotify processing', 'delivered is not live yet');
 $partner->control(live => \1);
 wait_for_sql($node, "select status from musicverse.distribution_targets where distribution_id = '$id' and platform = 'spotify'", 'live', 30, 'the other to be live');
