@@ -120,3 +120,12 @@ select ern_path('../../etc/passwd');
 select ern_folder('1', now(), 'urgent');
 select ern_resource_name('1', 'flac;x', 1);
 select ern_resource_name('1', 'flac', 0);
+
+-- a folder of answers that is full of names
+\pset tuples_only off
+begin;
+select _take_listing('spotify_direct', (select string_agg(format('ACK_%s.xml', i), E'\n') from generate_series(1, 12000) i)) as taken;
+select _take_listing('spotify_direct', (select string_agg(format('ACK_%s.xml', i), E'\n') from generate_series(1, 12000) i)) as none_more_until_some_are_read;
+update partner_acknowledgements set read_at = now() where id in (select id from partner_acknowledgements order by id limit 500);
+select _take_listing('spotify_direct', (select string_agg(format('ACK_%s.xml', i), E'\n') from generate_series(1, 12000) i)) as as_many_as_were_read;
+rollback;

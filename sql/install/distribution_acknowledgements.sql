@@ -88,7 +88,10 @@ begin
     select partner, f, _now()
       from unnest(string_to_array(replace(names, E'\r', ''), E'\n')) f
      where f ~* '^[a-z0-9_][a-z0-9_.@ -]{0,250}\.xml$' and f !~ '\.\.'
+       and not exists (select from partner_acknowledgements a where a.partner = partner and a.file_name = f)
      order by f
+     -- who names more than are read is heard later
+     limit greatest(0, 10000 - (select count(*) from partner_acknowledgements a where a.partner = partner and a.read_at is null))
     on conflict do nothing;
     get diagnostics n = row_count;
     -- what the partner cleared away need not be known for ever
