@@ -8,7 +8,7 @@ OBJS         = $(patsubst %.c,%.o,$(sort $(wildcard src/*.c src/*/*.c)))
 SQL_PARTS    = $(patsubst %,sql/install/%.sql,\
                head core core_guard accounts keys_tables keys_usage webhooks_tables webhooks_sign webhooks_enqueue \
                generation_providers generation generation_tracks generation_work generation_callback webhooks_types webhooks webhooks_deliveries webhooks_sending \
-               media media_turns distribution_identifiers distribution_ern distribution_covers distribution_tables distribution_check distribution_ddex distribution_partners distribution distribution_work distribution_acknowledgements distribution_verifier distribution_files distribution_accounts distribution_labelgrid distribution_soundcloud distribution_packages distribution_sheet distribution_itmsp distribution_handover distribution_callback distribution_dsr distribution_stats distribution_sync keys_limits keys_signature keys \
+               media media_turns distribution_identifiers distribution_ern distribution_covers distribution_tables distribution_check distribution_ddex distribution_partners distribution distribution_work distribution_acknowledgements distribution_verifier distribution_files distribution_accounts distribution_labelgrid distribution_soundcloud distribution_packages distribution_sheet distribution_itmsp distribution_handover distribution_callback distribution_dsr distribution_reports distribution_stats distribution_sync keys_limits keys_signature keys \
                api_routes keys_pre_request api_dispatch api_gateway api_core api_operations api_operations_webhooks api_operations_accounts api_operations_distribution api_operations_partners api_openapi api_v1 api_v2 api_rpc api_schemas api_catalogue access api_role foot)
 DATA_built   = sql/$(EXTENSION)--$(EXTVERSION).sql
 DATA         = $(wildcard sql/upgrade/*--*--*.sql)
@@ -18,9 +18,9 @@ PKG_CONFIG  ?= pkg-config
 ifeq ($(CI),true)
 WERROR      ?= -Werror
 endif
-PG_CPPFLAGS  = -I$(srcdir)/src -DMV_VERSION='"$(EXTVERSION)"' $(shell $(PKG_CONFIG) --cflags libcurl libcrypto libmicrohttpd libxml-2.0 libarchive pangocairo pangoft2 libpng libjpeg sndfile)
+PG_CPPFLAGS  = -I$(srcdir)/src -DMV_VERSION='"$(EXTVERSION)"' $(shell $(PKG_CONFIG) --cflags libcurl libcrypto libmicrohttpd libxml-2.0 libarchive pangocairo pangoft2 libpng libjpeg sndfile zlib)
 PG_CFLAGS    = -std=c11 -D_GNU_SOURCE -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers -Wno-declaration-after-statement $(WERROR)
-SHLIB_LINK   = $(shell $(PKG_CONFIG) --libs libcurl libcrypto libmicrohttpd libxml-2.0 libarchive pangocairo pangoft2 libpng libjpeg sndfile)
+SHLIB_LINK   = $(shell $(PKG_CONFIG) --libs libcurl libcrypto libmicrohttpd libxml-2.0 libarchive pangocairo pangoft2 libpng libjpeg sndfile zlib)
 EXTRA_CLEAN  = sql/$(EXTENSION)--$(EXTVERSION).sql $(OBJS:.o=.bc) build
 
 srcdir ?= .

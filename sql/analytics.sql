@@ -169,6 +169,25 @@ select coalesce(sum(l.quantity), 0) = (select sum(streams + downloads) from dist
        coalesce(sum(l.revenue), 0) = (select sum(revenue) from distribution_facts where report_id is not null) as as_much
   from dsr_lines l join dsr_reports r on r.id = l.report_id and r.state = 'imported' join dsr_products p on p.report_id = l.report_id and p.product = l.product and p.distribution_id is not null;
 
+-- sums are of 64 bits: what would be more of them is put aside
+select pg_temp.told(import_dsr('spotify_direct', 'much', (select pg_temp.report(variadic array[pg_temp.head('MA'), pg_temp.sy10('1', 'US')]
+    || array_agg(pg_temp.sr08('1', 'QZABC2600001', '', v.uses, '1') order by n))
+    from (select n, '999999999999990' as uses from generate_series(1, 9300) n union all select 9301, '9' union all select 9302, '2' union all select 9303, '-2' union all select 9304, '1') v)));
+select line, x.reason from dsr_rejects x join dsr_reports r on r.id = x.report_id where r.report = 'much' and (line < 5 or line > 9300) order by line;
+select sum(streams) from distribution_facts f join dsr_reports r on r.id = f.report_id where r.report = 'much';
+
+-- packed with gzip: of one member and of two; the report is what comes out
+\set packed '1f8b08000000000002037d8d410f82300c85cfe5bf00ed201cbc81a05e0ccabcc80dd9962c0146061cfcf76ed1c478f16bd3347defa5a72a2f412c56c514a571e62714dda2fb7c13da5cac517a90bc29c00bc71618b22c240a91dd0877e8bb0572f51630c4ef9a10009fcdaad5131c01bf238b30716677df1e4b6ff5bc6a339d8d9003d45329c76e127cb5b21b8157f04bc01b1ff7bfe0dae6c59e65e860f01fa24ff850430a14bc007bb8142cf1000000'
+\set in_two '1f8b0800000000000203f3707574e14c292e4ad337d433d13703919c4e89c599c98ea52999f90145f9699939a9c1414e9c2009f7284e230323335d43435d03a31043032b03108ae2340442888481ae0182696cc8c9195c905f929956c909045cc19106467a06c640c59c9c00f5089879780000001f8b08000000000002030b2e4d2a4e2eca2c28c9cccff3cd4f49cde1f4cf7349cd4dcc4b092e294a4dcce50c76e544055cc14106467a06869c869c9c81518e4ece4666064060c4891f181a4235bbf9739a701a720100bcfbd86c7900000000000000000000'
+-- cut, changed, with something behind it, and worse
+select n, pg_temp.told(import_dsr('spotify_direct', 'bad pack', content)) from (values
+    (1, substr(decode(:'packed', 'hex'), 1, 100)), (2, substr(decode(:'packed', 'hex'), 1, 4)), (3, set_byte(decode(:'packed', 'hex'), length(decode(:'packed', 'hex')) - 5, 7)),
+    (4, decode(:'packed', 'hex') || 'x'::bytea), (5, set_byte(decode(:'packed', 'hex'), 60, 255)), (6, decode(:'packed', 'hex') || substr(decode(:'packed', 'hex'), 1, 30)),
+    (7, '\x1f8b'::bytea), (8, '\x1f8b08000000000002030300000000000000000000'::bytea), (9, substr(decode(:'in_two', 'hex'), 1, 150))) v (n, content) order by n;
+select pg_temp.told(import_dsr('spotify_direct', 'packed', decode(:'packed', 'hex')));
+select pg_temp.told(import_dsr('spotify_direct', 'packed', decode(:'in_two', 'hex'))) as in_two, count(*) from dsr_reports where report = 'packed';
+select bytes, length(sha256), quantity from dsr_reports where report = 'packed';
+
 create function pg_temp.refusal(query text) returns text language plpgsql as $$
 begin
     execute query;

@@ -51,7 +51,7 @@ begin
     foreach name in array '{tiers,event_types,scopes,routes,api_versions,api_schemas,platforms}'::text[] loop
         execute format('create policy all_rows on %I for select using (true)', name);
     end loop;
-    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,partners,partner_callbacks,partner_listings,partner_acknowledgements,partner_statuses,partner_tokens,dsr_reports,dsr_lines,dsr_rejects,release_recordings,isrc_prefixes,gtin_prefixes,media,media_work,media_use}'::text[] loop
+    foreach name in array '{exposed_roles,installation,worker_marks,request_scopes,providers,partners,partner_callbacks,partner_listings,partner_acknowledgements,partner_statuses,partner_tokens,report_folders,report_files,dsr_reports,dsr_lines,dsr_rejects,release_recordings,isrc_prefixes,gtin_prefixes,media,media_work,media_use}'::text[] loop
         execute format('create policy service_reads on %I for select using ((select caller_is_service()))', name);
     end loop;
 
@@ -78,7 +78,7 @@ create function _exposed(kind text, out readable text[], out writable text[], ou
 language sql immutable set search_path = pg_catalog, pg_temp as $$
     select case kind
         when 'service' then '{exposed_roles,installation,event_keys,worker_status,usage_status,gateway_status,generation_work,generation_status,provider_status,request_scopes,isrc_prefixes,gtin_prefixes,
-            partner_callbacks,partner_listings,partner_acknowledgements,partner_statuses,distribution_work,distribution_status,distribution_lookups,media,media_work,media_requests,media_use,media_queue,media_status,partner_status,dsr_reports,dsr_lines,dsr_products,dsr_rejects,release_recordings,success_metrics,distribution_success_rate,webhook_success_rate,adoption}'::text[]
+            partner_callbacks,partner_listings,partner_acknowledgements,partner_statuses,distribution_work,distribution_status,distribution_lookups,media,media_work,media_requests,media_use,media_queue,media_status,partner_status,report_folders,report_files,dsr_reports,dsr_lines,dsr_products,dsr_rejects,release_recordings,success_metrics,distribution_success_rate,webhook_success_rate,adoption}'::text[]
         when 'authenticated' then '{accounts,api_usage,api_usage_hours,api_usage_days,quota_usage,payments,subscriptions,tracks,generation_jobs,webhooks,webhook_deliveries,webhook_state,webhook_attempts,events,event_log,deliveries,_readable_api_keys,_readable_partner_accounts,
             partner_syncs,counter_snapshots,distribution_facts,counted_facts,distribution_stats,release_stats,track_stats,platform_stats,
             distributions,distribution_targets,distribution_history,notifications}'
@@ -94,7 +94,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               verify_request_signature,verify_signed_request,
               _gateway_status,metrics,health,
               configure_provider,set_provider_active,remove_provider,_generation_worker,_provider_config,_provider_defaults,
-              import_dsr,import_dsr_file,rematch_dsr,configure_partner,set_partner_active,resume_partner,_distribution_worker,_media_worker,_fading,inspect_audio,request_cover,cover_image,
+              import_dsr,import_dsr_file,rematch_dsr,fetch_reports,configure_partner,set_partner_active,resume_partner,_distribution_worker,_media_worker,_fading,inspect_audio,request_cover,cover_image,
               configure_isrc_prefix,configure_gtin_prefix,next_isrc,next_upc,_gtin_check_digit,
               ern_message,ern_problems,acknowledgement,batch_complete,ern_folder,ern_batch_id,ern_path,ern_batch_complete_path,
               ern_resource_name,_check_release_id}'::text[]

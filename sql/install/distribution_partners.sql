@@ -260,6 +260,7 @@ begin
             raise exception 'partner URL "%" has a query or a fragment', base_url using errcode = '22023', hint = 'Leave it out.';
         end if;
     end if;
+    perform _check_report_profile(name, base_url, config);
     if p.name is null then
         insert into partners (name, connector, platforms, base_url, config, credentials, is_active, installation_id)
         values (name, kind, places, rtrim(base_url, '/'), config, _seal(credentials::text, 'partner:' || name || ':credentials'), true,

@@ -30,6 +30,8 @@ begin
      where (a.partner, a.user_id) in (select x.partner, x.user_id from partner_accounts x where x.begun_at is not null for no key update skip locked);
     update partner_syncs y set begun_at = null, next_attempt_at = least(y.next_attempt_at, _now())
      where y.id in (select x.id from partner_syncs x where x.begun_at is not null for no key update skip locked);
+    update report_folders y set begun_at = null, next_attempt_at = _now()
+     where y.id in (select x.id from report_folders x where x.begun_at is not null for no key update skip locked);
     return n;
 end
 $$;
@@ -113,8 +115,12 @@ begin
      where k.id in (select w.id from distribution_work w
                      where w.id = any (ids) and w.begun_at is not null and w.next_attempt_at < _now() + interval '3 minutes'
                        for no key update skip locked);
+    update report_folders y set next_attempt_at = _now() + interval '6 minutes'
+     where y.id in (select x.id from report_folders x
+                     where x.id = any (ids) and x.begun_at is not null and x.next_attempt_at < _now() + interval '3 minutes'
+                       for no key update skip locked);
     return query select r.id from unnest(ids, goals) r (id, goal) left join distribution_work k on k.id = r.id
-                  where k.goal is distinct from r.goal;
+                  where k.goal is distinct from r.goal and not exists (select from report_folders y where y.id = r.id);
 end
 $$;
 comment on function _keep_steps(uuid[], text[]) is

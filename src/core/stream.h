@@ -47,6 +47,7 @@ typedef struct MvStreamSource
 	int			fd;				/* a regular file that is open and stays so; 0 = memory */
 	struct curl_slist *headers; /* of HTTP */
 	const char *path;			/* of SFTP; one that ends with "/" gives the names there, one a line */
+	bool		details;		/* with what the server tells of each: mostly the lines of "ls -l" */
 	const char *memory;
 	size_t		memory_len;
 	int64		start;			/* first byte to be read (asked for by Range of HTTP) */

@@ -43,7 +43,7 @@ mv_stream_prepare_source(MvTransfer *transfer, CURL *easy)
 		if (code == CURLE_OK)
 			code = mv_sftp_set_path(easy, source->target, source->path);
 		SET(CURLOPT_RESUME_FROM_LARGE, (curl_off_t) source->from);
-		SET(CURLOPT_DIRLISTONLY, source->listing ? 1L : 0L);
+		SET(CURLOPT_DIRLISTONLY, source->listing && !source->details ? 1L : 0L);
 	}
 	else
 	{

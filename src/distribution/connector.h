@@ -99,6 +99,8 @@ typedef enum MvSftpAsk
 	MV_SFTP_PUT,				/* the source, or body, becomes the file at path */
 	MV_SFTP_GET,				/* the file at path becomes the answer's body */
 	MV_SFTP_LIST,				/* so do the names in the directory at path, one a line */
+	MV_SFTP_DETAILS,			/* the same with what the server tells of each; longer lists than an answer are taken */
+	MV_SFTP_FETCH,				/* the file at path goes into the exchange's temporary file */
 	MV_SFTP_COMMANDS			/* what commands has */
 } MvSftpAsk;
 
@@ -144,7 +146,7 @@ typedef struct MvRequest
 typedef struct MvResponse
 {
 	int			status;			/* of HTTP. SFTP: 200; 403 refused us or has another host key; 404 no such file;
-								 * 409 it is there already; 507 no room */
+								 * 409 it is there already; 413 it is too long; 507 no room */
 	const char *headers;		/* "Name: value\n" lines */
 	const char *body;			/* in the database's encoding; NULL = none. SFTP: what was read, or why it said no */
 	Jsonb	   *json;			/* the body, when it is JSON */

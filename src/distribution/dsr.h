@@ -8,6 +8,9 @@
  * summaries there were. A report whose FOOT is missing or doesn't fit was cut,
  * and counts as a whole or not at all; a line that is wrong is put aside alone.
  *
+ * It may be packed with gzip: that is known by its first bytes. What tells one
+ * report from another is what comes out.
+ *
  * Everything in it is a stranger's: lengths, encodings, numbers, references.
  * Memory doesn't grow with its lines.
  */
@@ -25,6 +28,7 @@
 #define DSR_MAX_ID		100				/* bytes of what records refer to each other by */
 #define DSR_SCALE		12				/* places behind the point that an amount may have */
 #define DSR_KEPT		8192			/* bytes that are kept of a line put aside */
+#define DSR_MAX_USES	INT64CONST(1000000000000000)	/* of a report: so many reports of them can be summed up */
 
 typedef struct DsrCell
 {
@@ -52,10 +56,26 @@ extern DsrSource *dsr_open_file(const char *path);
 /* False at the end. */
 extern bool dsr_next_line(DsrSource *source, DsrLine *line);
 
-/* What was read up to now; the digest ends the reading. */
+/* Why it ended before its end: what was packed is no gzip, or too much; NULL = it didn't. */
+extern const char *dsr_problem(const DsrSource *source);
+
+/* What was read up to now, unpacked; the digest, which is of that, ends the reading. */
 extern int64 dsr_bytes(const DsrSource *source);
 extern char *dsr_sha256(DsrSource *source);
 extern void dsr_close(DsrSource *source);
+
+/* ---- dsr_gzip.c: what is packed */
+
+typedef struct DsrGzip DsrGzip;
+typedef size_t (*DsrReader) (void *arg, char *to, size_t room); /* how much came; 0 = that was all */
+
+extern int	dsr_max_report_kb;	/* musicverse.max_report */
+
+extern bool dsr_is_gzip(const char *begin, size_t len);
+extern DsrGzip *dsr_gzip_begin(DsrReader read, void *arg);
+extern size_t dsr_gzip_read(DsrGzip *gzip, char *to, size_t room);	/* 0 = that was all, or there is a problem */
+extern const char *dsr_gzip_problem(const DsrGzip *gzip);
+extern void dsr_gzip_end(DsrGzip *gzip);
 
 /* ---- dsr_records.c: which cells matter of which record */
 
@@ -122,6 +142,9 @@ typedef struct DsrLoaded
 	char	   *quantity;		/* in all, as a number */
 	char	   *revenue;		/* as JSON, by currency */
 } DsrLoaded;
+
+/* Called between rows that are written, where it isn't NULL; must not raise. */
+extern void (*dsr_between) (void);
 
 extern void dsr_load(int64 report, bool is_cumulative, DsrSource *source, DsrLoaded *loaded);
 

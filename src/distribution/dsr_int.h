@@ -75,6 +75,7 @@ typedef struct DsrLoad
 	DsrMoney	revenue[DSR_MAX_CURRENCIES];
 	int			ncurrencies;
 	int128		quantity;
+	int64		uses;			/* the same, without a sign: at most DSR_MAX_USES */
 
 	HTAB	   *summaries;
 	DsrSummary *last_summary;

@@ -20,6 +20,8 @@
 
 #include "distribution/dsr_int.h"
 
+void		(*dsr_between) (void) = NULL;
+
 /* ---- how much */
 
 static bool
@@ -48,6 +50,21 @@ read_quantity(DsrEntry *line, int64 *quantity)
 	}
 	line->why = gross.len == 0 ? "it has no number of uses" : psprintf("\"%s\" is no whole number that can be", dsr_show(gross));
 	return false;
+}
+
+/* Sums are of 64 bits wherever they are kept: what is absurd in one line is so in all of them. */
+static bool
+add_uses(DsrLoad *load, DsrEntry *line, int64 quantity)
+{
+	int64		uses = load->uses + (quantity < 0 ? -quantity : quantity);
+
+	if (uses > DSR_MAX_USES)
+	{
+		line->why = psprintf("with it the uses of the report come to more than " INT64_FORMAT, DSR_MAX_USES);
+		return false;
+	}
+	load->uses = uses;
+	return true;
 }
 
 static int128 *
@@ -126,6 +143,8 @@ read_sale(DsrLoad *load, DsrEntry *line)
 	sale.summary = summary;
 	dsr_resolve(load, line, &sale.upc, &sale.isrc);
 	if (line->why != NULL || !read_quantity(line, &sale.quantity) || !read_period(load, line, summary, &sale.start, &sale.end))
+		return;
+	if (!add_uses(load, line, sale.quantity))
 		return;
 	sale.revenue = read_revenue(load, line, summary, &sale.currency);
 	if (line->why == NULL)
@@ -264,9 +283,16 @@ run(DsrLoad *load, DsrSource *source)
 		load->bytes += line.len;
 		read_line(load, &line);
 		if (dsr_is_full(load) && load->problem == NULL)
+		{
 			dsr_flush(load);
+			if (dsr_between != NULL)
+				dsr_between();
+		}
 	}
 	MemoryContextSwitchTo(old);
+	/* what was packed ended early: whatever else is wrong comes of it */
+	if (dsr_problem(source) != NULL)
+		load->problem = dsr_problem(source);
 	if (load->problem == NULL && !load->has_head)
 		load->problem = "it is empty";
 	else if (load->problem == NULL && !load->has_foot)

@@ -1,6 +1,7 @@
 /*
- * Lines of a report, out of memory or of a file; see dsr.h. A file is read
- * through one buffer, so that neither its size nor a line's matters.
+ * Lines of a report, out of memory or of a file, packed or not; see dsr.h. A
+ * file, and what is packed, is read through one buffer, so that neither its size
+ * nor a line's matters.
  */
 #include "postgres.h"
 
@@ -18,23 +19,70 @@
 
 struct DsrSource
 {
-	FILE	   *file;			/* NULL = all of it is in data */
+	FILE	   *file;			/* NULL = all of it is in memory */
 	const char *path;
-	char	   *buffer;			/* of 2 * CHUNK */
+	const char *memory;
+	size_t		memory_len;
+	size_t		memory_at;		/* what is unpacked next */
+	DsrGzip    *gzip;			/* NULL = it isn't packed */
+	char	   *buffer;			/* of 2 * CHUNK; NULL = data is in the memory itself */
 	const char *data;			/* what is there and not told yet */
 	size_t		len;
 	int64		bytes;
 	int64		lines;
 };
 
+static size_t
+read_raw(void *arg, char *to, size_t room)
+{
+	DsrSource  *source = arg;
+	size_t		n;
+
+	if (source->file == NULL)
+	{
+		n = Min(room, source->memory_len - source->memory_at);
+		memcpy(to, source->memory + source->memory_at, n);
+		source->memory_at += n;
+		return n;
+	}
+	n = fread(to, 1, room, source->file);
+	if (ferror(source->file))
+		ereport(ERROR, errcode_for_file_access(), errmsg("could not read file \"%s\": %m", source->path));
+	return n;
+}
+
+/* To the beginning, whatever was read. Nothing is behind a buffer for memory that isn't packed. */
+static void
+begin(DsrSource *source, bool is_packed)
+{
+	if (source->gzip != NULL)
+		dsr_gzip_end(source->gzip);
+	source->gzip = NULL;
+	if (source->file != NULL)
+		rewind(source->file);
+	source->memory_at = 0;
+	source->bytes = 0;
+	source->len = 0;
+	if (is_packed)
+		source->gzip = dsr_gzip_begin(read_raw, source);
+	if (source->buffer == NULL && (is_packed || source->file != NULL))
+		source->buffer = palloc(2 * CHUNK);
+	source->data = source->buffer;
+	if (source->buffer == NULL)
+	{
+		source->data = source->memory;
+		source->len = source->bytes = source->memory_len;
+	}
+}
+
 DsrSource *
 dsr_open_memory(const char *data, size_t len)
 {
 	DsrSource  *source = palloc0(sizeof(DsrSource));
 
-	source->data = data;
-	source->len = len;
-	source->bytes = len;
+	source->memory = data;
+	source->memory_len = len;
+	begin(source, dsr_is_gzip(data, len));
 	return source;
 }
 
@@ -43,6 +91,7 @@ dsr_open_file(const char *path)
 {
 	DsrSource  *source = palloc0(sizeof(DsrSource));
 	struct stat found;
+	char		first[2];
 
 	if (!is_absolute_path(path))
 		ereport(ERROR,
@@ -58,8 +107,7 @@ dsr_open_file(const char *path)
 	source->file = AllocateFile(path, PG_BINARY_R);
 	if (source->file == NULL)
 		ereport(ERROR, errcode_for_file_access(), errmsg("could not open file \"%s\": %m", path));
-	source->buffer = palloc(2 * CHUNK);
-	source->data = source->buffer;
+	begin(source, dsr_is_gzip(first, read_raw(source, first, sizeof(first))));
 	return source;
 }
 
@@ -69,13 +117,14 @@ read_more(DsrSource *source)
 {
 	size_t		n;
 
-	if (source->file == NULL)
+	if (source->buffer == NULL)
 		return false;
 	memmove(source->buffer, source->data, source->len);
 	source->data = source->buffer;
-	n = fread(source->buffer + source->len, 1, 2 * CHUNK - source->len, source->file);
-	if (ferror(source->file))
-		ereport(ERROR, errcode_for_file_access(), errmsg("could not read file \"%s\": %m", source->path));
+	if (source->gzip != NULL)
+		n = dsr_gzip_read(source->gzip, source->buffer + source->len, 2 * CHUNK - source->len);
+	else
+		n = read_raw(source, source->buffer + source->len, 2 * CHUNK - source->len);
 	source->len += n;
 	source->bytes += n;
 	return n > 0;
@@ -142,6 +191,12 @@ dsr_next_line(DsrSource *source, DsrLine *line)
 	return true;
 }
 
+const char *
+dsr_problem(const DsrSource *source)
+{
+	return source->gzip != NULL ? dsr_gzip_problem(source->gzip) : NULL;
+}
+
 int64
 dsr_bytes(const DsrSource *source)
 {
@@ -160,24 +215,13 @@ dsr_sha256(DsrSource *source)
 
 	PG_TRY();
 	{
-		if (source->file == NULL)
+		begin(source, source->gzip != NULL);
+		do
 		{
-			const char *begin = source->data + source->len - source->bytes;
-
-			ok = ok && EVP_DigestUpdate(digest, begin, source->bytes) == 1;
-		}
-		else
-		{
-			rewind(source->file);
-			source->bytes = 0;
-			source->len = 0;
-			while (ok && read_more(source))
-			{
-				CHECK_FOR_INTERRUPTS();
-				ok = EVP_DigestUpdate(digest, source->data, source->len) == 1;
-				consume(source, source->len);
-			}
-		}
+			CHECK_FOR_INTERRUPTS();
+			ok = ok && EVP_DigestUpdate(digest, source->data, source->len) == 1;
+			consume(source, source->len);
+		} while (ok && read_more(source));
 		ok = ok && EVP_DigestFinal_ex(digest, out, &n) == 1;
 	}
 	PG_FINALLY();
@@ -196,10 +240,11 @@ dsr_sha256(DsrSource *source)
 void
 dsr_close(DsrSource *source)
 {
+	if (source->gzip != NULL)
+		dsr_gzip_end(source->gzip);
 	if (source->file != NULL)
-	{
 		FreeFile(source->file);
+	if (source->buffer != NULL)
 		pfree(source->buffer);
-	}
 	pfree(source);
 }

@@ -145,7 +145,9 @@ end_sink(MvDistExchange *exchange)
 	const MvStreamSink *sink = &stream->sink;
 	const MvTransfer *transfer = &sink->exchange;
 
-	if (exchange->request.sftp != MV_SFTP_NOTHING)
+	if (sink->kind == MV_SINK_FD)
+		mv_dist_end_ours(exchange, failure_of(stream));
+	else if (exchange->request.sftp != MV_SFTP_NOTHING)
 		end_sftp(exchange, sink->rename.code != CURLE_OK ? &sink->rename : transfer, failure_of(stream));
 	else if (transfer->code == CURLE_OK && transfer->status >= 300)
 		answered(exchange, (int) transfer->status, transfer);
@@ -168,7 +170,12 @@ mv_dist_end_stream(MvDistExchange *exchange)
 			answered(exchange, is_sftp ? 200 : (int) stream->sink.exchange.status, is_sftp ? NULL : &stream->sink.exchange);
 			break;
 		case MV_SIDE_SOURCE:
-			if (is_sftp && exchange->request.sftp != MV_SFTP_PUT)
+			if (is_sftp && exchange->request.sftp != MV_SFTP_PUT && stream->source[0].too_long)
+			{
+				exchange->error = psprintf("partner %s: %s", exchange->partner->name, failure_of(stream));
+				answered(exchange, 413, NULL);
+			}
+			else if (is_sftp && exchange->request.sftp != MV_SFTP_PUT)
 				end_sftp(exchange, &stream->source[0].exchange, failure_of(stream));
 			else
 				end_source(exchange);

@@ -33,6 +33,7 @@ void
 mv_dist_free_exchange(MvDistExchange *exchange)
 {
 	mv_dist_stream_free(exchange);
+	mv_dist_fetch_free(exchange);
 	mv_transfer_release(&exchange->transfer);
 	curl_slist_free_all(exchange->headers);
 	curl_slist_free_all(exchange->commands);

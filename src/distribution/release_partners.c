@@ -122,7 +122,8 @@ mv_dist_partners_read(void)
 					" (select a.next_attempt_at from musicverse.partner_accounts a where a.partner = p.name"
 					"  and a.next_attempt_at is not null order by a.next_attempt_at limit 1),"
 					" (select s.next_attempt_at from musicverse.partner_syncs s where s.partner = p.name"
-					"  and s.next_attempt_at is not null order by s.next_attempt_at limit 1)), c"
+					"  and s.next_attempt_at is not null order by s.next_attempt_at limit 1),"
+					" (select r.next_attempt_at from musicverse.report_folders r where r.partner = p.name)), c"
 					" from musicverse.partners p, musicverse._partner_config(p.connector, p.config) c"
 					" where p.is_active", 0, NULL, NULL, NULL);
 	table = SPI_tuptable;

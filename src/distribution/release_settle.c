@@ -254,6 +254,7 @@ void
 mv_dist_settle(int limit)
 {
 	bool		guarded = limit >= 0;
+	int			settled = 0;
 	dlist_iter	iter;
 
 	dlist_foreach(iter, &mv_dist.done)
@@ -262,7 +263,12 @@ mv_dist_settle(int limit)
 
 		if (limit-- == 0)
 			break;
-		settle_one(exchange, guarded);
+		if (exchange->errand->alone && settled > 0)
+			break;
+		settle_one(exchange, guarded || exchange->errand->alone);
+		settled++;
+		if (exchange->errand->alone)
+			break;
 	}
 }
 
@@ -283,6 +289,9 @@ mv_dist_settled(TimestampTz now)
 		if (exchange->busy)
 		{
 			mv_dist.retry_at = now + BUSY_PAUSE_MS * INT64CONST(1000);
+			/* others aren't to wait behind it */
+			dlist_delete(iter.cur);
+			dlist_push_tail(&mv_dist.done, iter.cur);
 			continue;
 		}
 		dlist_delete(iter.cur);

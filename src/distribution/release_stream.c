@@ -26,6 +26,7 @@
 #include "utils/timestamp.h"
 
 #define KEEP_US		(60 * USECS_PER_SEC)
+#define MAX_LIST	(32 * 1024 * 1024)	/* of details: some 200,000 names */
 
 static dlist_head streams = DLIST_STATIC_INIT(streams);	/* that run */
 static TimestampTz keep_at = PG_INT64_MAX;	/* when their steps are to be kept from being due */
@@ -210,6 +211,40 @@ set_http_sink(MvDistExchange *exchange, MvStream *stream, const char **why)
 	return true;
 }
 
+static bool
+is_list(const MvDistExchange *exchange)
+{
+	return exchange->request.sftp == MV_SFTP_LIST || exchange->request.sftp == MV_SFTP_DETAILS;
+}
+
+/* Where goes what a server of SFTP has? */
+static void
+set_answer(MvDistExchange *exchange, MvStream *stream)
+{
+	MvStreamSource *source = &stream->source[0];
+	MvStreamSink *sink = &stream->sink;
+
+	if (!is_list(exchange))
+		source->digests = MV_DIGEST_SHA256 | MV_DIGEST_MD5;
+	else if (source->path[strlen(source->path) - 1] != '/')
+		source->path = psprintf("%s/", source->path);
+	source->details = exchange->request.sftp == MV_SFTP_DETAILS;
+	sink->kind = MV_SINK_MEMORY;
+	sink->cap = (size_t) mv_dist_max_response_kb * 1024;
+	if (exchange->request.sftp == MV_SFTP_FETCH)
+	{
+		source->max = exchange->fetched_max;
+		sink->kind = MV_SINK_FD;
+		sink->fd = exchange->fetched_fd;
+		sink->cap = SIZE_MAX / 2;
+	}
+	else if (source->details)
+	{
+		source->max = MAX_LIST;
+		sink->cap = MAX_LIST;
+	}
+}
+
 /* The server is the sink of a put, else the source. */
 static bool
 set_sftp(MvDistExchange *exchange, MvStream *stream, const char **why)
@@ -235,12 +270,7 @@ set_sftp(MvDistExchange *exchange, MvStream *stream, const char **why)
 	stream->source[0].target = target;
 	stream->source[0].size = -1;
 	stream->source[0].path = path;
-	if (request->sftp == MV_SFTP_GET)
-		stream->source[0].digests = MV_DIGEST_SHA256 | MV_DIGEST_MD5;
-	else if (path[strlen(path) - 1] != '/')
-		stream->source[0].path = psprintf("%s/", path);
-	stream->sink.kind = MV_SINK_MEMORY;
-	stream->sink.cap = (size_t) mv_dist_max_response_kb * 1024;
+	set_answer(exchange, stream);
 	return true;
 }
 
@@ -300,7 +330,7 @@ mv_dist_main_source(const MvDistExchange *exchange)
 	int			n = 0;
 	ListCell   *cell;
 
-	if (exchange->stream == NULL || exchange->request.sftp == MV_SFTP_LIST)
+	if (exchange->stream == NULL || is_list(exchange))
 		return NULL;
 	if (exchange->request.parts != NIL && exchange->files == 0)
 		return NULL;
@@ -335,6 +365,36 @@ mv_dist_stream_free(MvDistExchange *exchange)
 		}
 		file->fd = 0;
 	}
+}
+
+/*
+ * A temporary file of the server for what is fetched: it is gone when the
+ * process ends, however it does. Raises; the caller's is to free the exchange.
+ */
+void
+mv_dist_fetch_into(MvDistExchange *exchange, int64 max)
+{
+	exchange->fetched_max = max;
+	exchange->fetched = OpenTemporaryFile(true);
+	/* a descriptor that isn't closed whenever the server needs one */
+	exchange->fetched_fd = dup(FileGetRawDesc(exchange->fetched));
+	if (exchange->fetched_fd < 0)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not duplicate a file descriptor: %m")));
+	ReserveExternalFD();
+}
+
+void
+mv_dist_fetch_free(MvDistExchange *exchange)
+{
+	if (exchange->fetched_fd > 0)
+	{
+		close(exchange->fetched_fd);
+		ReleaseExternalFD();
+	}
+	if (exchange->fetched > 0)
+		FileClose(exchange->fetched);
+	exchange->fetched_fd = 0;
+	exchange->fetched = 0;
 }
 
 /* True when it goes on from its beginning. */

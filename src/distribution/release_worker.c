@@ -13,6 +13,7 @@
 
 #include "distribution/accounts.h"
 #include "distribution/releases_int.h"
+#include "distribution/reports.h"
 #include "distribution/sync.h"
 
 #define CLAIMS_A_TURN	64	/* at one partner */
@@ -47,6 +48,7 @@ plan(TimestampTz now)
 	while ((partner = mv_dist_partner_next(partner)) != NULL)
 	{
 		int			room = Min(mv_dist_partner_room(partner, now), Min(mv_dist_concurrency - mv_dist.in_flight, CLAIMS_A_TURN));
+		bool		is_due = partner->next_due <= now;
 
 		if (room > 0 && partner->next_due <= now)
 			more |= mv_dist_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
@@ -58,6 +60,9 @@ plan(TimestampTz now)
 		room = Min(mv_dist_partner_room(partner, now), mv_dist_concurrency - mv_dist.in_flight);
 		if (room > 0 && mv_sync_find(partner->connector->name) != NULL)
 			more |= mv_sync_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
+		room = Min(mv_dist_partner_room(partner, now), mv_dist_concurrency - mv_dist.in_flight);
+		if (room > 0 && is_due)
+			mv_report_claim(partner, now);
 	}
 	mv_dist_partners_rotate();
 	mv_dist.dirty = more;

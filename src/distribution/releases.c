@@ -5,6 +5,7 @@
 
 #include "core/launcher.h"
 #include "core/utility.h"
+#include "distribution/dsr.h"
 #include "distribution/releases.h"
 #include "distribution/releases_int.h"
 #include "fmgr.h"
@@ -46,6 +47,9 @@ mv_releases_init(void)
 	DefineCustomBoolVariable("musicverse.inspect_audio", "Looks at the audio of releases before partners get it.",
 							 "What is at its URL is fetched for that, once.",
 							 &inspect_audio, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("musicverse.max_report", "Largest sales report that is fetched, and most that a packed one may come to.",
+							"What is put into import_dsr() and is not packed has no limit but the memory.",
+							&dsr_max_report_kb, 4 * 1024 * 1024, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB, NULL, NULL, NULL);
 	mv_launcher_add(&kind);
 }
 

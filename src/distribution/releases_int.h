@@ -11,6 +11,7 @@
  *   release_settle.c    and settled
  *   accounts.c          what is asked of partners for accounts of users
  *   sync.c              and for numbers
+ *   reports.c           sales reports that lie on SFTP servers
  *   connectors.c        the list of connectors, and what they need of JSON
  *
  * Work is not kept in memory: what is due is claimed from the table in
@@ -33,6 +34,7 @@
 #include "distribution/connector.h"
 #include "executor/spi.h"
 #include "lib/ilist.h"
+#include "storage/fd.h"
 #include "utils/uuid.h"
 
 typedef struct MvPartner
@@ -81,6 +83,7 @@ typedef struct MvErrand
 {
 	void		(*judge) (struct MvDistExchange *exchange, const MvResponse *response, MvOutcome *outcome);
 	void		(*write_down) (struct MvDistExchange *exchange, const MvOutcome *outcome);
+	bool		alone;			/* in a transaction of its own, as it takes long */
 } MvErrand;
 
 typedef struct MvDistExchange
@@ -99,6 +102,9 @@ typedef struct MvDistExchange
 	char	   *url;			/* of HTTP */
 	MvDistFile	file[MV_STREAM_SOURCES];
 	int			files;
+	File		fetched;		/* the temporary file of a fetch, and a descriptor of ours for it; 0 = none */
+	int			fetched_fd;
+	int64		fetched_max;	/* bytes that are taken */
 	bool		file_is_empty;
 	bool		anew;			/* what was there to be continued didn't fit, and is overwritten */
 	struct curl_slist *headers;
@@ -154,6 +160,8 @@ extern const MvStreamSource *mv_dist_main_source(const MvDistExchange *exchange)
 extern bool mv_dist_is_stream(const MvDistExchange *exchange);
 extern bool mv_dist_stream_start(MvDistExchange *exchange);
 extern void mv_dist_stream_free(MvDistExchange *exchange);
+extern void mv_dist_fetch_into(MvDistExchange *exchange, int64 max);
+extern void mv_dist_fetch_free(MvDistExchange *exchange);
 extern void mv_dist_streams_collect(TimestampTz now);
 extern bool mv_dist_streams_due(TimestampTz now);
 extern void mv_dist_streams_keep(TimestampTz now);

@@ -307,6 +307,7 @@ my %other = (
 	inspect_audio                 => 'off',
 	master_key_file               => 'other.key',
 	max_event_size                => '70kB',
+	max_report                    => '7MB',
 	max_request_body              => '7kB',
 	max_partner_response          => '70kB',
 	max_provider_response         => '70kB',
