@@ -7,6 +7,7 @@
 
 const fs = require('node:fs');
 const path = require('node:path');
+const zlib = require('node:zlib');
 
 const { PATIENCE_MS, WORK, claim, folder, say, startProgram, table, title } = require('./stage.js');
 const { at, curl, pause, short } = require('./client.js');
@@ -45,6 +46,7 @@ async function partnersAreConfigured(db) {
 	const root = `http://127.0.0.1:${program.port}`;
 	const sftp = await startSftp();
 	folder(path.join(sftp.files, 'acknowledgements'));
+	folder(path.join(sftp.files, 'reports'));
 	const place = schemas();
 	if (place) await db.rows(`alter system set musicverse.ddex_schema_directory = ${text(place)}; select pg_reload_conf()`);
 	await db.rows(`select musicverse.configure_partner('soundcloud', '${root}/soundcloud', '{"client_id": "app", "client_secret": "hush"}',
@@ -52,7 +54,8 @@ async function partnersAreConfigured(db) {
 	await db.rows(`select musicverse.configure_partner('labelgrid', '${root}/labelgrid/api/public', ${json({ token: 'sesame', callback_secret: CALLBACK_SECRET })},
 		'{"label_id": 1, "genres": {"Orchestral": 1}, "recording_country": "DE", "poll_interval": 0.3, "analytics_interval": 1}')`);
 	await db.rows(`select musicverse.configure_partner('spotify_direct', '${sftp.url}/~', ${json({ username: sftp.user, private_key: sftp.key })}, ${json({
-		preset: 'spotify', sender: { dpid: OURS, name: 'MusicVerse' }, host_keys: [sftp.fingerprint], poll_interval: 0.3, validate: place !== null })})`);
+		preset: 'spotify', sender: { dpid: OURS, name: 'MusicVerse' }, host_keys: [sftp.fingerprint], poll_interval: 0.3, validate: place !== null,
+		reports: { directory: 'reports', control_files: true, interval: 0.5 } })})`);
 	table(`select name, connector, array_to_string(platforms, ', ') as platforms, state from musicverse.partner_status where is_active order by name`);
 	say('SoundCloud and the aggregator are stand-ins that follow their documents; the third is a real OpenSSH server');
 	say(place ? 'messages are held against the schemas of DDEX before they are sent' : 'the schemas of DDEX are not on this machine: messages go unvalidated');
@@ -175,10 +178,14 @@ function salesReport() {
 		cells('SRFO', 4, 1)].join('\n');
 }
 
-async function numbersComeHome(db, id) {
+async function numbersComeHome(db, id, sftp) {
 	title('It is heard, and the numbers come home');
-	const report = await db.rows(`select state, lines, imported, unmatched, revenue from musicverse.import_dsr('spotify_direct', 'the last month', ${text(salesReport())})`);
-	claim(report[0][0] === 'imported', 'a sales report of DDEX is imported, each line once', report);
+	const name = 'DSR_MusicVerse_Spotify_Premium_lastmonth_SE_1of1_20261102T100000';
+	fs.writeFileSync(path.join(sftp.files, 'reports', `${name}.tsv.gz`), zlib.gzipSync(salesReport()));
+	fs.writeFileSync(path.join(sftp.files, 'reports', `${name}.ctrl`), '');
+	await seen('the sales report to be fetched', async () => (await db.value('select state from musicverse.report_files')) === 'imported');
+	table('select file_name, state, lines, imported, rejected from musicverse.report_files');
+	claim(true, 'a sales report of DDEX that the partner put on his server is fetched and imported, each line once');
 	const days = async () => Number(await db.value(`select count(distinct platform) from musicverse.distribution_stats where distribution_id = '${id}' and streams > 0`)) >= 3;
 	await seen('numbers of all three', days);
 	table(`select platform, day, streams, likes, revenue, currency from musicverse.distribution_stats where distribution_id = '${id}' and streams > 0 order by platform, day desc limit 6`);
@@ -195,7 +202,7 @@ async function tell(db, receiver, track) {
 	await artistLogsIn();
 	const id = await releaseIsMade(db, track);
 	await itIsHeard(db, id, sftp);
-	await numbersComeHome(db, id);
+	await numbersComeHome(db, id, sftp);
 	await itIsTakenDown(id, root);
 }
 

@@ -99,9 +99,9 @@ typedef enum MvSftpAsk
 	MV_SFTP_PUT,				/* the source, or body, becomes the file at path */
 	MV_SFTP_GET,				/* the file at path becomes the answer's body */
 	MV_SFTP_LIST,				/* so do the names in the directory at path, one a line */
-	MV_SFTP_DETAILS,			/* the same with what the server tells of each; longer lists than an answer are taken */
-	MV_SFTP_FETCH,				/* the file at path goes into the exchange's temporary file */
-	MV_SFTP_COMMANDS			/* what commands has */
+	MV_SFTP_COMMANDS,			/* what commands has */
+	MV_SFTP_DETAILS,			/* a list with what the server tells of each; it may be longer than an answer */
+	MV_SFTP_FETCH				/* the file at path goes into the exchange's temporary file */
 } MvSftpAsk;
 
 typedef struct MvSftpLine
