@@ -103,7 +103,7 @@ language sql immutable set search_path = pg_catalog, pg_temp as $$
               replay_delivery,replay_webhook,replay_since_event,explain_event,webhook_stats,poll_events,cancel_job,_sending_as,
               create_api_key,rotate_api_key,revoke_api_key,quota_status,usage_summary,usage_top,generate,update_track,delete_track,cover_art,distribution_cover,
               create_distribution,check_release,update_release,submit_distribution,cancel_distribution,takedown_distribution,confirm_distribution,
-              distribution_package,distribution_package_read,_package_url,mark_notifications_read,
+              distribution_package,distribution_package_read,_package_url,_cover_state,mark_notifications_read,
               partner_authorize_url,partner_authorized,partner_disconnect,_account_partners,_begin_authorization,
               _money,sum_money,_caller_key_id,_check_delegation,_absent,_present}'
         when 'anon' then '{current_user_id,caller_is_service,_viewer,_may_see,_now,usage_percentile,request_signature,pre_request,handle_request,

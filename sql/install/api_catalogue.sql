@@ -284,6 +284,9 @@ select 'v1', r.method, '/api/v1' || r.path, r.operation, nullif(r.scope, 'nobody
     ('GET', '/distributions/{distribution_id}/packages/{platform}', 'get_package', 'distributions:read', 1, 200, 'Distribution', 'Show a package',
      'What is to be uploaded by hand at an aggregator without an API, or by Transporter. Its url works for 15 minutes and needs no key; ask again for another one.',
      'distribution_id platform', null, null, 'Package'),
+    ('GET', '/distributions/{distribution_id}/cover', 'get_cover', 'distributions:read', 1, 200, 'Distribution', 'Show a cover',
+     'One that is drawn for the release, which begins when it is asked for, or that was given. The url of a drawn one works for 15 minutes and needs no key; ask again for another one.',
+     'distribution_id', null, null, 'Cover'),
 
     ('GET', '/partners', 'list_partners', 'distributions:read', 1, 200, 'Distribution', 'List partners with accounts',
      'Those at which users log in themselves, with the account there. All in one page.', '', null, null, 'PartnerPage'),

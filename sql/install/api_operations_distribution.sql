@@ -142,6 +142,24 @@ end
 $$;
 comment on function _api_get_package(uuid, text) is 'The package of a release for a platform, and where it can be fetched for fifteen minutes';
 
+create function _api_get_cover(distribution_id uuid) returns json
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+    c record;
+begin
+    perform _api_get_distribution(distribution_id);
+    c := _cover_state(distribution_id);
+    if c.state = 'missing' then
+        perform _api_missing('cover of distribution', distribution_id);
+    end if;
+    return json_build_object('distribution_id', distribution_id, 'state', c.state, 'is_drawn', c.is_drawn, 'media_type', c.media_type, 'bytes', c.bytes,
+                             'sha256', c.sha256, 'reason', c.reason, 'url', c.url,
+                             'expires_at', case when c.is_drawn and c.url is not null then _api_time(_now() + interval '15 minutes') end);
+end
+$$;
+comment on function _api_get_cover(uuid) is 'The cover of a release, and where it can be fetched';
+
 -- What a release, or all of them, came to from one day to another: by what is asked for, and in all
 create function _api_stats(distribution_id uuid, "from" date, "to" date, platform text, "by" text) returns json
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$

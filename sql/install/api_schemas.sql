@@ -373,6 +373,20 @@ select 'v1', s.name, s.schema::json, true from (values
         "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
         "reason": "the bundle is ready to be fetched: upload it at DistroKid", "url": "https://api.example.com/files/packages/AX9s/Mira%20-%20Battle%20at%20Dawn.zip",
         "expires_at": "2026-03-09T10:36:00.000000Z"}]}'),
+('Cover', '{
+    "type": "object", "description": "The cover of a distribution", "required": ["distribution_id", "state", "is_drawn", "url"],
+    "properties": {
+        "distribution_id": {"type": "string", "format": "uuid"},
+        "state": {"type": "string", "enum": ["drawing", "ready", "failed"]},
+        "is_drawn": {"type": "boolean", "description": "By us, as its metadata says cover: draw; else it is what its cover_url names"},
+        "media_type": {"type": ["string", "null"]}, "bytes": {"type": ["integer", "null"]},
+        "sha256": {"type": ["string", "null"], "description": "Hexadecimal"},
+        "reason": {"type": ["string", "null"], "description": "Why there is none"},
+        "url": {"type": ["string", "null"], "format": "uri", "description": "Where it can be fetched; null while it is drawn, and where the server is not told its own address"},
+        "expires_at": {"type": ["string", "null"], "format": "date-time", "description": "Of the url of a drawn one"}},
+    "examples": [{"distribution_id": "f3b0a5c2-9d0a-4a1c-b8a7-3d0c9e8f1a77", "state": "ready", "is_drawn": true, "media_type": "image/jpeg", "bytes": 1048576,
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "reason": null,
+        "url": "https://api.example.com/files/covers/AX9s/Mira%20-%20Battle%20at%20Dawn.jpg", "expires_at": "2026-03-09T10:36:00.000000Z"}]}'),
 ('Stats', '{
     "type": "object", "description": "How releases were heard and what they earned", "required": ["from", "to", "by", "data", "totals"],
     "properties": {

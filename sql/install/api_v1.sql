@@ -269,6 +269,12 @@ language sql stable
 return musicverse._api_get_package(distribution_id, platform);
 comment on function musicverse_v1.get_package(uuid, text) is 'Shows a package';
 
+-- stable, though it has a cover drawn: not in a read-only transaction
+create function musicverse_v1.get_cover(distribution_id uuid) returns json
+language sql stable
+return musicverse._api_get_cover(distribution_id);
+comment on function musicverse_v1.get_cover(uuid) is 'Shows a cover';
+
 -- Not for PostgREST's /rpc, which hands no headers on: whoever calls it there gives its own
 create function musicverse_v1.provider_callback(name text, headers jsonb, body text) returns int
 language sql

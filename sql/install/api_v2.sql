@@ -292,6 +292,12 @@ language sql stable
 return musicverse._api_get_package(distribution_id, platform);
 comment on function musicverse_v2.get_package(uuid, text) is 'Shows a package';
 
+-- stable, though it has a cover drawn: not in a read-only transaction
+create function musicverse_v2.get_cover(distribution_id uuid) returns json
+language sql stable
+return musicverse._api_get_cover(distribution_id);
+comment on function musicverse_v2.get_cover(uuid) is 'Shows a cover';
+
 create function musicverse_v2.get_openapi() returns json
 language sql stable
 return musicverse._openapi_json('v2');

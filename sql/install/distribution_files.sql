@@ -258,18 +258,28 @@ comment on function _media_finished() is 'Wakes the work that has waited for med
 create trigger media_finished after update of state on media_work
     for each row when (new.state in ('done', 'failed')) execute function _media_finished();
 
-create function distribution_cover(id uuid) returns bytea
-language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
+-- ---- drawn covers, handed out
+
+-- A release of the caller's
+create function _seen_distribution(id uuid) returns distributions
+language plpgsql stable security definer set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
     d distributions;
-    cover uuid;
 begin
-    select x.* into d from distributions x where x.id = distribution_cover.id and (caller_is_service() or x.user_id = current_user_id());
+    select x.* into d from distributions x where x.id = _seen_distribution.id and (caller_is_service() or x.user_id = current_user_id());
     if not found then
         raise exception 'distribution % does not exist', coalesce(id::text, 'null') using errcode = 'P0002';
-    elsif d.metadata -> 'cover' is distinct from '"draw"' then
-        raise exception 'the cover of distribution % is not drawn', id using errcode = '55000', hint = 'Its cover_url says where it is.';
     end if;
+    return d;
+end
+$$;
+comment on function _seen_distribution(uuid) is 'A release that the caller may see';
+
+create function _drawn_cover(d distributions) returns uuid
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    cover uuid;
+begin
     select substr(k.files #>> '{release,cover_url}', 7)::uuid into cover
       from distribution_work k where k.distribution_id = d.id and k.files #> '{release,cover_url}' is not null limit 1;
     -- not before its peaks are known
@@ -277,7 +287,52 @@ begin
         and not exists (select from media_work w where w.id = _media_id('inspect', d.metadata #>> '{tracks,0,audio_url}') and w.state in ('pending', 'running')) then
         cover := _request_release_cover(d.metadata, 3000, d.user_id);
     end if;
+    return cover;
+end
+$$;
+comment on function _drawn_cover(distributions) is 'The id of a release''s drawn cover, which is asked for; NULL while what it is drawn from is not known';
+
+create function distribution_cover(id uuid) returns bytea
+language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    d distributions := _seen_distribution(id);
+    cover uuid;
+begin
+    if d.metadata -> 'cover' is distinct from '"draw"' then
+        raise exception 'the cover of distribution % is not drawn', id using errcode = '55000', hint = 'Its cover_url says where it is.';
+    end if;
+    cover := _drawn_cover(d);
     return case when cover is not null then cover_image(cover) end;
 end
 $$;
 comment on function distribution_cover(uuid) is 'The cover of a release that has one drawn, as JPEG; NULL while it is not drawn';
+
+create function _cover_state(id uuid, out state text, out reason text, out is_drawn boolean, out media_type text, out bytes bigint, out sha256 text,
+                             out url text) returns record
+language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
+#variable_conflict use_variable
+declare
+    d distributions := _seen_distribution(id);
+    seen record;
+    m media;
+begin
+    is_drawn := coalesce(d.metadata -> 'cover' = '"draw"', false);
+    if not is_drawn then
+        url := d.metadata ->> 'cover_url';
+        state := case when url is null then 'missing' else 'ready' end;
+        return;
+    end if;
+    seen := _media_state(_drawn_cover(d));
+    m := seen.made;
+    state := case when seen.problem is not null then 'failed' when _media_is_here(m) then 'ready' else 'drawing' end;
+    reason := seen.problem;
+    if state = 'ready' then
+        perform _touch_media(m);
+        media_type := m.media_type;
+        bytes := m.bytes;
+        sha256 := m.sha256;
+        url := _media_url('covers', m, _safe_name(_package_title(d.metadata), 100) || '.jpg');
+    end if;
+end
+$$;
+comment on function _cover_state(uuid) is 'The cover of a release: missing, drawing, ready or failed, and where it can be fetched';

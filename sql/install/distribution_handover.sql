@@ -295,13 +295,24 @@ comment on function _file_token(text, bigint, text, text, text, interval) is
     'What the gateway serves a media file for, until its time is over; sealed by the master key, so that nobody else can make one';
 
 -- NULL where nobody outside reaches the gateway
+create function _media_url(folder text, m media, shown_name text) returns text
+language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+declare
+    base constant text := current_setting('musicverse.public_url', true);
+begin
+    if coalesce(base, '') = '' or coalesce(current_setting('musicverse.gateway_workers', true), '0')::int = 0 then
+        return null;
+    end if;
+    return format('%s/files/%s/%s/%s', rtrim(base, '/'), folder, _file_token(m.file_name, m.bytes, m.sha256, m.media_type, shown_name, interval '15 minutes'),
+                  _url_encode(shown_name));
+end
+$$;
+comment on function _media_url(text, media, text) is 'Where the gateway serves a media file for the next fifteen minutes, under a name';
+
 create function _package_url(id uuid, platform text) returns text
 language sql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
-    select rtrim(current_setting('musicverse.public_url'), '/') || '/files/packages/'
-           || _file_token(m.file_name, m.bytes, m.sha256, m.media_type, _package_file_name(k.input), interval '15 minutes')
-           || '/' || _url_encode(_package_file_name(k.input))
+    select _media_url('packages', m, _package_file_name(k.input))
       from _package_of(id, platform) p join media_work k on k.id = (p.state ->> 'package')::uuid join media m on m.id = k.id
-     where coalesce(current_setting('musicverse.public_url', true), '') <> '' and coalesce(current_setting('musicverse.gateway_workers', true), '0')::int > 0
-       and k.state = 'done' and _media_is_here(m)
+     where k.state = 'done' and _media_is_here(m)
 $$;
 comment on function _package_url(uuid, text) is 'Where the gateway serves a package for the next fifteen minutes';

@@ -1,6 +1,6 @@
 /*
- * Media files that somebody was told the address of: /files/packages/TOKEN/NAME,
- * for GET and HEAD, whole or in part.
+ * Media files that somebody was told the address of: /files/packages/TOKEN/NAME
+ * and /files/covers/TOKEN/NAME, for GET and HEAD, whole or in part.
  *
  * The token is sealed by the master key (_file_token()) and says which file it
  * is, of which size, and until when; nobody can make another one, and nothing
@@ -22,7 +22,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define PREFIX		"/files/packages/"
+#define PREFIX		"/files/"
 #define CONTEXT		"file"		/* as _file_token() seals */
 #define MAX_TOKEN	2048
 #define PARTS		6
@@ -186,7 +186,7 @@ add(MvApiResponse *answer, const char *name, const char *value)
 static enum MHD_Result
 send_ticket(Request *request, const Ticket *ticket, int fd)
 {
-	MvApiResponse answer = {.status = 200, .operation = "get_package_file", .request_id = "", .body = ""};
+	MvApiResponse answer = {.status = 200, .operation = "get_media_file", .request_id = "", .body = ""};
 	char		tag[72];
 	char		content_range[80];
 	Range		range;
@@ -233,10 +233,9 @@ send_ticket(Request *request, const Ticket *ticket, int fd)
 
 /* In the memory of the request; false when that failed. */
 static bool
-serve(Request *request, enum MHD_Result *result)
+serve(Request *request, const char *token, enum MHD_Result *result)
 {
 	MemoryContext context = MemoryContextSwitchTo(gateway.request_context);
-	const char *token = request->path + strlen(PREFIX);
 	Ticket		ticket;
 	volatile bool raised = false;
 	volatile int fd = -1;
@@ -265,11 +264,19 @@ serve(Request *request, enum MHD_Result *result)
 bool
 gateway_media_file(Request *request, enum MHD_Result *result)
 {
+	static const char *const folders[] = {"packages/", "covers/"};
+	const char *token = NULL;
+
 	if (strncmp(request->path, PREFIX, strlen(PREFIX)) != 0)
+		return false;
+	for (int i = 0; i < lengthof(folders) && token == NULL; i++)
+		if (strncmp(request->path + strlen(PREFIX), folders[i], strlen(folders[i])) == 0)
+			token = request->path + strlen(PREFIX) + strlen(folders[i]);
+	if (token == NULL)
 		return false;
 	if (!request->is_head && strcmp(request->method, "GET") != 0)
 		*result = gateway_problem(request, 405, "Files are only read.");
-	else if (!serve(request, result))
+	else if (!serve(request, token, result))
 		*result = gateway_problem(request, 503, "There is not enough memory.");
 	return true;
 }

@@ -247,6 +247,7 @@ foreach my $version (qw(v1 v2))
 	run_example($version, $_, %sent) foreach qw(list_distributions get_distribution get_distribution_timeline);
 	run_example($version, 'get_distribution_stats', %sent);
 	run_example($version, 'get_stats');
+	is(run_example($version, 'get_cover', %sent)->{url}, 'https://cdn.example.com/2.png', "$version get_cover: where one is that was given");
 	run_example($version, 'update_distribution', %sent, metadata => { title => 'Battle at Dusk', release_date => sql($node, q{select current_date + 61}) });
 	run_example($version, $_, %sent) foreach qw(submit_distribution cancel_distribution);
 	ask($version, 'submit_distribution', 409, 'of what was cancelled', 'POST', "/api/$version/distributions/$sent{distribution_id}/submit", \%key);

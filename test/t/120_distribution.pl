@@ -219,11 +219,11 @@ $partner->configure($node);
 
 $partner->control(live => \1);
 sql($node, q{update musicverse.installation set identity = 'another'});
-my $asked = () = $partner->log;
+my $asked = () = $partner->log('create_release');
 $id = $partner->release($node, $user, { title => 'Copied' });
 submit($node, $id);
 wait_for_sql($node, 'select state from musicverse.distribution_status', 'standing still: a copy', 30, 'the worker to stand still');
-is(scalar(() = $partner->log), $asked, 'a copy asks nobody');
+is(scalar(() = $partner->log('create_release')), $asked, 'a copy tells nobody of a release');
 sql($node, 'select musicverse.enable_sending()');
 wait_release($node, $id, 'live');
 pass('until it is told to send');

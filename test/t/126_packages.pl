@@ -142,6 +142,21 @@ unlike(slurp_file($node->logfile), qr{/files/packages/[A-Za-z0-9_-]{100}}, 'no l
 my $short = sql($node, "select musicverse._file_token(m.file_name, m.bytes, m.sha256, m.media_type, 'x', '-1 s') from musicverse.media m where m.sha256 = '$first'");
 is(file({}, "/files/packages/$short/x")->{status}, 404, 'one whose time is over neither');
 is(sql($node, "select b.body::jsonb ->> 'url' from musicverse.handle_request('GET', '/api/v1/distributions/$id/packages/distrokid', null, " . lit({ 'x-api-key' => $key }) . ", null) b") =~ m{^https://music\.example\.com/files} ? 1 : 0, 1, 'SQL tells the same');
+
+# a drawn cover in the same way
+my $drawn = release([ 'distrokid' ], { title => "Drawn \x{1F3B5}", cover => 'draw' }, 'Drawn');
+$told = api('GET', "$drawn/cover");
+is_deeply([ @{ $told->{json} }{qw(state is_drawn url)} ], [ 'drawing', JSON::PP::true, undef ], 'a cover is drawn when it is asked for');
+wait_for_sql($node, qq{select state from musicverse.media_work where kind = 'cover'}, 'done', 60, 'the cover');
+$told = api('GET', "$drawn/cover");
+($address) = $told->{json}{url} =~ m{^https://music\.example\.com(/files/covers/[!-~]+\.jpg)$};
+my $picture = file();
+is($told->{json}{sha256}, sha256_hex($picture->{content}), 'at its url it is fetched');
+is($picture->{headers}{'content-type'}, 'image/jpeg', 'as what it is');
+like($picture->{content}, qr/^\xff\xd8\xff/, 'which it is');
+is(api('GET', "$drawn/cover", undef, $other)->{status}, 404, 'another user\'s is not there');
+is(file({}, '/files/others/' . ($address =~ m{covers/(.*)})[0])->{status}, 404, 'nor in another folder');
+is_deeply([ @{ api('GET', "$id/cover")->{json} }{qw(state is_drawn url expires_at)} ], [ 'ready', JSON::PP::false, "$files/cover.png", undef ], 'of one that was given its address is told');
 $node->safe_psql('postgres', "alter system set musicverse.public_url = ''");
 $node->reload;
 wait_for(sub { !defined api('GET', "$id/packages/distrokid")->{json}{url} }, 30, 'no address without a public one');

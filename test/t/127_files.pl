@@ -64,7 +64,7 @@ is(asked('/two.flac') - $before, 1, 'what was looked at before is only uploaded'
 
 # ---- refused before the partner is asked
 
-my $said = scalar($partner->log);
+my $said = scalar($partner->log('create_release'));
 my %refused = (
 	'/gone.flac'                  => qr{^the audio of track 1 cannot be used: the file could not be fetched: HTTP 404$},
 	'/page.flac'                  => qr{^the audio of track 1 cannot be used: the file is not audio that can be read: it is neither},
@@ -78,7 +78,7 @@ foreach my $path (sort keys %refused)
 	like(reason($id), $refused{$path}, "$path is refused");
 	is(sql($node, "select count(*) from musicverse.notifications where kind = 'distribution.failed' and body ->> 'distribution_id' = '$id'"), 2, 'and its owner told');
 }
-is(scalar($partner->log), $said, 'the partner was asked nothing');
+is(scalar($partner->log('create_release')), $said, 'the partner was told of none of them');
 is(sql($node, "select count(*) from musicverse.poll_events('$user') where type = 'distribution.failed' and data ->> 'distribution_id' = '$id'"), 2, 'there are events');
 eval { release({}, ['deezer'], '/mono.flac.wav?channels=1') };
 like($@, qr{the audio of track 1 has 1 channels \(deezer\)}, 'what is known already is refused at once');

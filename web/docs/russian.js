@@ -13,7 +13,7 @@ const operations = {
 	create_distribution: 'Отправить треки на площадки', list_distributions: 'Список отправок', get_distribution: 'Показать отправку',
 	get_distribution_timeline: 'История отправки', get_distribution_stats: 'Как слушали отправку', get_stats: 'Как слушали все отправки', check_distribution: 'Проверить релиз', update_distribution: 'Изменить отправку', submit_distribution: 'Подать отправку', cancel_distribution: 'Отменить отправку', takedown_distribution: 'Снять с площадок',
 	list_partners: 'Партнёры с учётными записями', authorize_partner: 'Войти у партнёра', partner_authorized: 'Завершить вход у партнёра', get_partner_account: 'Показать учётную запись у партнёра', disconnect_partner: 'Отключиться от партнёра',
-	get_package: 'Показать пакет', confirm_distribution: 'Подтвердить размещение вручную',
+	get_package: 'Показать пакет', get_cover: 'Показать обложку', confirm_distribution: 'Подтвердить размещение вручную',
 	get_openapi: 'Показать это описание', provider_callback: 'Обратный вызов провайдера', partner_callback: 'Обратный вызов партнёра', get_health: 'Состояние сервиса', get_metrics: 'Метрики',
 };
 
