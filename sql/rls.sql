@@ -45,6 +45,7 @@ begin
     perform musicverse._request_media('inspect', jsonb_build_object('url', owner), user_id => account);
     insert into musicverse.partner_accounts (partner, user_id, tokens, external_id) values ('soundcloud', account, '', owner);
     insert into musicverse.partner_authorizations values (sha256(convert_to(owner, 'UTF8')), 'soundcloud', account, owner, '', now());
+    insert into musicverse.partner_sign_outs (partner, user_id, tokens, next_attempt_at, created_at) values ('soundcloud', account, '', now(), now());
     insert into ids values ('payment', owner, musicverse.record_payment(account, 'rls_' || owner, 1, 'EUR', 'succeeded', owner)),
                            ('subscription', owner, musicverse.record_subscription(account, 'rls_' || owner, 'pro', 'active'));
     insert into ids values ('key', owner, (musicverse.create_api_key(account, owner)).id);

@@ -29,7 +29,8 @@ class Tokens {
 		this.access = new Map();		/* token -> { family, until } */
 		this.refresh = new Map();		/* token -> { family, used } */
 		this.families = 0;
-		this.counters = { codes: 0, tokens_issued: 0, refreshes: 0, refresh_reuses: 0, code_reuses: 0, families_revoked: 0 };
+		this.counters = { codes: 0, tokens_issued: 0, refreshes: 0, refresh_reuses: 0, code_reuses: 0, families_revoked: 0,
+			sign_outs: 0 };
 	}
 
 	knows(id, secret) {
@@ -97,6 +98,13 @@ class Tokens {
 
 	fromClient(seconds) {
 		return this.issue({ number: ++this.families, revoked: false }, seconds, false);
+	}
+
+	signOut(text) {
+		if (this.problemOf(text) !== null) return false;
+		this.counters.sign_outs++;
+		this.revoke(this.access.get(text).family);
+		return true;
 	}
 
 	/* null, or what is wrong with an access token */

@@ -46,7 +46,7 @@ function fieldsOf(parts, prefix) {
 
 class SoundCloud extends Partner {
 	constructor({ client, judge, base, complain }) {
-		super('soundcloud', ['authorize', 'token', 'me', 'upload', 'track', 'tracks', 'update', 'delete', 'playlist-create', 'playlists',
+		super('soundcloud', ['authorize', 'token', 'sign-out', 'me', 'upload', 'track', 'tracks', 'update', 'delete', 'playlist-create', 'playlists',
 			'playlist', 'playlist-update', 'playlist-delete']);
 		Object.assign(this, { judge, base, complain, tokens: new Tokens(client) });
 	}
@@ -82,6 +82,7 @@ class SoundCloud extends Partner {
 		if (path === '/authorize' && (method === 'GET' || method === 'POST')) return { step: 'authorize', run: (call) =>
 				this.authorize(method, call) };
 		if (path === '/oauth/token' && method === 'POST') return { step: 'token', run: (call) => this.token(call) };
+		if (path === '/sign-out' && method === 'POST') return { step: 'sign-out', run: (call) => this.signOut(call) };
 		if (path === '/me' && method === 'GET') return to('me', '/me', () => new Answer(200, this.meDocument()));
 		if (path === '/me/tracks' && method === 'GET') return to('tracks', '/me/tracks', (call) => this.listTracks(call));
 		if (path === '/me/playlists' && method === 'GET') return to('playlists', '/me/playlists', (call) => this.listPlaylists(call));
@@ -178,6 +179,13 @@ class SoundCloud extends Partner {
 		return new Answer(200, '<!doctype html><html lang="en"><title>Connect</title><form method="post" action="authorize">' + hidden +
 			`<p>${escaped(client)} wants to upload for you.</p><button name="approve" value="yes">Connect</button>` +
 			'<button name="approve" value="no">Cancel</button></form></html>\n');
+	}
+
+	/* the session behind an access token ends, with all that grew from its approval */
+	async signOut(call) {
+		const { access_token: text } = await call.json();
+		if (!this.tokens.signOut(String(text ?? ''))) call.refuse(401, 'the access token is of no session');
+		return new Answer(200, {});
 	}
 
 	async token(call) {

@@ -44,7 +44,7 @@ begin
     end loop;
 
     foreach name in array '{accounts,api_keys,api_usage,api_usage_hours,api_usage_days,quota_usage,idempotency_keys,payments,subscriptions,tracks,generation_jobs,generation_work,media_requests,webhook_endpoints,events,event_log,event_keys,deliveries,webhook_attempts,
-        distributions,distribution_facts,counter_snapshots,partner_syncs,dsr_products,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts,partner_authorizations}'::text[] loop
+        distributions,distribution_facts,counter_snapshots,partner_syncs,dsr_products,distribution_targets,distribution_work,distribution_history,notifications,partner_accounts,partner_authorizations,partner_sign_outs}'::text[] loop
         execute format('create policy own_rows on %I for select
             using (_may_see((select _viewer()), user_id))', name);
     end loop;

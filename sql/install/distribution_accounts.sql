@@ -144,12 +144,14 @@ create function partner_disconnect(partner text, user_id uuid) returns boolean
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 declare
+    gone partner_accounts;
     known boolean;
 begin
     perform _require_user(user_id);
     delete from partner_authorizations b where b.partner = partner and b.user_id = user_id;
-    delete from partner_accounts a where a.partner = partner and a.user_id = user_id;
+    delete from partner_accounts a where a.partner = partner and a.user_id = user_id returning a.* into gone;
     known := found;
+    perform _begin_sign_out(gone) where known;
     perform _wake_distribution();
     return known;
 end

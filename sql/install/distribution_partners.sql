@@ -10,7 +10,8 @@ begin
         -- what is handed over by hand says nothing itself
         || case when connector in ('bundle', 'itmsp') then '{"live_by": "verifier"}'::jsonb else '{}' end
         || case connector when 'soundcloud' then '{
-        "authorize_url": "https://secure.soundcloud.com/authorize", "token_url": "https://secure.soundcloud.com/oauth/token", "deliver_ahead": 86400,
+        "authorize_url": "https://secure.soundcloud.com/authorize", "token_url": "https://secure.soundcloud.com/oauth/token",
+        "sign_out_url": "https://secure.soundcloud.com/sign-out", "deliver_ahead": 86400,
         "license": "all-rights-reserved", "downloadable": false, "processing_limit": 21600, "doubt_time": 60}'::jsonb
         when 'labelgrid' then '{
         "label_id": null, "genres": {}, "catalogue_prefix": "MV", "recording_country": null, "doubt_time": 60,
@@ -106,8 +107,8 @@ begin
         raise exception 'live_by of partner "%" cannot be %', name, config -> 'live_by'
             using errcode = '22023', hint = 'It is "partner" or "verifier": whose word it is that a release is live.';
     end if;
-    foreach item.name in array '{authorize_url,token_url}'::text[] loop
-        if config ? item.name then
+    foreach item.name in array '{authorize_url,token_url,sign_out_url}'::text[] loop
+        if config ? item.name and not (item.name = 'sign_out_url' and config -> item.name = 'null') then
             perform _check_url(config ->> item.name, item.name || ' of the partner');
         end if;
     end loop;

@@ -79,6 +79,7 @@ begin
             ('partners', 'credentials', $c$'partner:' || name || ':credentials'$c$),
             ('partner_accounts', 'tokens', $c$'partner:' || partner || ':' || user_id || ':tokens'$c$),
             ('partner_accounts', 'code', $c$'partner:' || partner || ':' || user_id || ':tokens'$c$),
+            ('partner_sign_outs', 'tokens', $c$'partner:' || partner || ':' || user_id || ':tokens'$c$),
             ('partner_tokens', 'tokens', $c$'partner:' || partner || ':token'$c$),
             ('partner_authorizations', 'verifier', $c$'partner:' || partner || ':' || user_id || ':verifier'$c$)
         ) v (relation, col, context)

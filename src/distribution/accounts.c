@@ -111,8 +111,8 @@ add_field(StringInfo form, const char *name, const char *value)
 	}
 }
 
-static void
-ask_for_tokens(MvDistExchange *exchange, Jsonb *secrets)
+void
+mv_account_ask_for_tokens(MvDistExchange *exchange, Jsonb *secrets)
 {
 	MvRequest  *request = &exchange->request;
 	Jsonb	   *credentials = exchange->job.credentials;
@@ -153,8 +153,8 @@ ask_whose(MvDistExchange *exchange, Jsonb *secrets)
 /* ---- what was answered */
 
 /* Something that goes into a header, or a form: printable ASCII without spaces */
-static char *
-token_of(Jsonb *json, const char *name)
+char *
+mv_account_token_of(Jsonb *json, const char *name)
 {
 	char	   *text = mv_json_text(json, name);
 
@@ -196,7 +196,7 @@ take_refusal(const MvDistExchange *exchange, const MvResponse *response, MvOutco
 static void
 take_tokens(const MvDistExchange *exchange, const MvResponse *response, MvOutcome *outcome)
 {
-	char	   *access = token_of(response->json, "access_token");
+	char	   *access = mv_account_token_of(response->json, "access_token");
 	int			seconds = mv_json_int(response->json, "expires_in", HOLDS_S);
 
 	if (access == NULL)
@@ -205,17 +205,17 @@ take_tokens(const MvDistExchange *exchange, const MvResponse *response, MvOutcom
 		return;
 	}
 	mv_learn(outcome, "access_token", access);
-	mv_learn(outcome, "refresh_token", token_of(response->json, "refresh_token"));
+	mv_learn(outcome, "refresh_token", mv_account_token_of(response->json, "refresh_token"));
 	mv_learn_int(outcome, "expires_in", seconds > 0 ? Min(seconds, HOLDS_LONGEST_S) : HOLDS_S);
 }
 
 static void
 take_identity(const MvDistExchange *exchange, const MvResponse *response, MvOutcome *outcome)
 {
-	char	   *id = token_of(response->json, "urn");
+	char	   *id = mv_account_token_of(response->json, "urn");
 
 	if (id == NULL)
-		id = token_of(response->json, "id");
+		id = mv_account_token_of(response->json, "id");
 	if (id == NULL || strlen(id) > 255)
 	{
 		no_sense(exchange, outcome);
@@ -302,7 +302,7 @@ begin_account(MvDistExchange *exchange, void *arg)
 	if (mv_is_step(exchange->step, "look"))
 		ask_whose(exchange, secrets);
 	else
-		ask_for_tokens(exchange, secrets);
+		mv_account_ask_for_tokens(exchange, secrets);
 	exchange->url = exchange->request.url != NULL ? pstrdup(exchange->request.url) :
 		psprintf("%s%s", job->base_url, exchange->request.path);
 }

@@ -42,4 +42,12 @@ extern void mv_account_worked(const char *partner, const char *user_id, int64 ge
  */
 extern bool mv_account_claim(struct MvPartner *partner, int slots, TimestampTz now);
 
+/* The same for users who have disconnected, of whom the partner is told: sign_out.c. */
+extern bool mv_sign_out_claim(struct MvPartner *partner, int slots, TimestampTz now);
+
+/* For that: the request for new tokens, and what was answered */
+struct MvDistExchange;
+extern void mv_account_ask_for_tokens(struct MvDistExchange *exchange, Jsonb *secrets);
+extern char *mv_account_token_of(Jsonb *json, const char *name);
+
 #endif							/* MV_ACCOUNTS_H */

@@ -121,6 +121,8 @@ mv_dist_partners_read(void)
 					"  and k.next_attempt_at is not null order by k.next_attempt_at limit 1),"
 					" (select a.next_attempt_at from musicverse.partner_accounts a where a.partner = p.name"
 					"  and a.next_attempt_at is not null order by a.next_attempt_at limit 1),"
+					" (select o.next_attempt_at from musicverse.partner_sign_outs o where o.partner = p.name"
+					"  order by o.next_attempt_at limit 1),"
 					" (select s.next_attempt_at from musicverse.partner_syncs s where s.partner = p.name"
 					"  and s.next_attempt_at is not null order by s.next_attempt_at limit 1),"
 					" (select r.next_attempt_at from musicverse.report_folders r where r.partner = p.name)), c"

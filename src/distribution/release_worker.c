@@ -56,6 +56,9 @@ plan(TimestampTz now)
 		room = Min(mv_dist_partner_room(partner, now), mv_dist_concurrency - mv_dist.in_flight);
 		if (room > 0 && partner->connector->account_path != NULL)
 			more |= mv_account_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
+		room = Min(mv_dist_partner_room(partner, now), mv_dist_concurrency - mv_dist.in_flight);
+		if (room > 0 && partner->connector->account_path != NULL)
+			more |= mv_sign_out_claim(partner, room, now) && mv_dist_partner_room(partner, now) > 0;
 		/* numbers come last: they can wait */
 		room = Min(mv_dist_partner_room(partner, now), mv_dist_concurrency - mv_dist.in_flight);
 		if (room > 0 && mv_sync_find(partner->connector->name) != NULL)

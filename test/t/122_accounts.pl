@@ -174,5 +174,54 @@ kill 'KILL', sql($node, 'select pid from musicverse.distribution_status');
 wait_for(sub { (eval { use_account($user) } // '') eq 'ready' }, 60, 'the token to be ready');
 is(join(' ', @{ cloud() }{qw(refreshes refresh_reuses)}), '1 0', 'killed before the token was spent: it is spent once');
 
+# ---- disconnecting
+
+sub left { return sql($node, 'select count(*) from musicverse.partner_sign_outs'); }
+
+sub disconnect
+{
+	my ($who) = @_;
+	is(sql($node, "select musicverse.partner_disconnect('soundcloud', '$who')") . sql($node, "select count(*) from musicverse.partner_accounts where user_id = '$who'"), 't0', 'who disconnects is so at once');
+	return;
+}
+
+$partners->forget;
+my $leaving = user(30);
+log_in($node, $partners, $leaving);
+disconnect($leaving);
+wait_for(sub { left() == 0 }, 60, 'the partner to be told');
+is(join(' ', @{ cloud() }{qw(sign_outs families_revoked refreshes)}), '1 1 0', 'the session there ends too');
+
+log_in($node, $partners, $leaving);
+expire($leaving);
+disconnect($leaving);
+wait_for(sub { left() == 0 }, 60, 'the partner to be told');
+is(join(' ', @{ cloud() }{qw(sign_outs families_revoked refreshes)}), '2 2 1', 'with a fresh token where the last one has run out');
+
+foreach my $fault ({ mode => 'fail' }, { mode => 'gone' }, { mode => 'html' }, { mode => 'redirect' }, { mode => 'hang' })
+{
+	log_in($node, $partners, $leaving);
+	configure_soundcloud($node, $partners, timeout => 2);
+	faults($partners, { on => 'sign-out', %$fault });
+	disconnect($leaving);
+	wait_for(sub { cloud()->{faulty}{'sign-out'} }, 60, 'the request');
+	log_in($node, $partners, $leaving);
+	wait_for(sub { left() == 0 }, 60, 'the tokens to be gone');
+	is(use_account($leaving), "ready", "$fault->{mode}: holds nobody up, and ends");
+	cmp_ok(cloud()->{faulty}{'sign-out'}, '<=', 3, 'after three times at most');
+	is(sql($node, "select state from musicverse.partner_status where name = 'soundcloud'"), 'ready', 'and pauses nothing');
+	disconnect($leaving);
+	$partners->forget;
+	wait_for(sub { left() == 0 }, 60, 'nothing to be left');
+}
+log_in($node, $partners, $leaving);
+sql($node, "update musicverse.partner_accounts set tokens = 'nonsense' where user_id = '$leaving'");
+disconnect($leaving);
+wait_for(sub { left() == 0 }, 60, 'what can not be opened to be gone');
+configure_soundcloud($node, $partners, sign_out_url => undef);
+log_in($node, $partners, $leaving);
+disconnect($leaving);
+is(left(), 0, 'where there is no place to tell it, nothing is left');
+
 is_deeply(cloud()->{validated}{invalid_requests}, [], 'no request was other than described') if $partners->{validated};
 done_testing();

@@ -21,7 +21,8 @@ sub configure_soundcloud
 	my ($node, $partners, %config) = @_;
 	my $credentials = delete $config{credentials} // { %MusicVerse::Partners::client };
 	sql($node, sprintf "select musicverse.configure_partner('soundcloud', %s, %s, %s)", lit($partners->base('/soundcloud')), lit($credentials),
-		lit({ poll_interval => 0.2, timeout => 10, doubt_time => 3, analytics_interval => 604800, authorize_url => $partners->base('/soundcloud/authorize'), token_url => $partners->base('/soundcloud/oauth/token'), %config }));
+		lit({ poll_interval => 0.2, timeout => 10, doubt_time => 3, analytics_interval => 604800, authorize_url => $partners->base('/soundcloud/authorize'), token_url => $partners->base('/soundcloud/oauth/token'),
+			sign_out_url => $partners->base('/soundcloud/sign-out'), %config }));
 	return;
 }
 
