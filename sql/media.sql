@@ -147,6 +147,11 @@ select bool_and(r.due_at = w.next_attempt_at) as not_before_its_time from media_
 delete from media_work;
 select count(pg_temp.ask('a' || i, :'ua')), count(pg_temp.ask('b' || i, :'ub', 'cover')) from generate_series(1, 2) i;
 select pg_temp.turn(1, '{f}', array[:'ub']::uuid[]) ~ '^b' as a_cover, pg_temp.turn(1, '{t}', array[:'ua']::uuid[]) as passed_over, pg_temp.turn(1, '{t}') ~ '^a' as what_fetches;
+-- hosts of which enough is fetched, as they are written
+select _media_host(jsonb_build_object('url', u)) from unnest('{https://A.example/x,http://u:p@b.example:8080?x,https://[::1]:80/a@b,ftp://c#d,media:1,nothing}'::text[]) u;
+select pg_temp.ask('https://c.example/1', :'ub') is not null as c;
+select kind from _claim_media_work('{t}', array[:'ua']::uuid[], '{b.example,c.example}');
+select host from _claim_media_work('{t}', array[:'ua']::uuid[], '{b.example}');
 select next_due > _now() is not false as nothing_else from _claim_media_work('{t}', array[:'ua']::uuid[]);
 -- what is left with nobody who wants it goes; what another one wants stays
 delete from media_work;

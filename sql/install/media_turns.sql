@@ -21,6 +21,7 @@ create table media_requests (
     user_id uuid references accounts on delete cascade,
     owner   uuid not null generated always as (coalesce(user_id, '00000000-0000-0000-0000-000000000000'::uuid)) stored,
     fetches boolean not null,
+    host    text,
     since   timestamptz,
     due_at  timestamptz,
     primary key (work_id, owner)
@@ -32,6 +33,7 @@ comment on table media_requests is 'For whom the media worker makes something';
 comment on column media_requests.user_id is 'NULL for the house''s own work';
 comment on column media_requests.owner is 'The user; the nil UUID for the house';
 comment on column media_requests.fetches is 'It may take a file of another server: see media_work.kind';
+comment on column media_requests.host is 'From where, with the port if one is named; NULL where that is not one place';
 comment on column media_requests.since is 'NULL for whom does not wait any more';
 comment on column media_requests.due_at is 'When it may be begun; NULL while that is under way, and then';
 
@@ -59,6 +61,12 @@ language sql immutable strict parallel safe set search_path = pg_catalog, pg_tem
 $$;
 comment on function _media_fetches(text) is 'May work of that kind take files of other servers?';
 
+create function _media_host(input jsonb) returns text
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
+    select left(lower(substring(input ->> 'url' from '^[A-Za-z]+://(?:[^/?#]*@)?([^/?#]+)')), 300)
+$$;
+comment on function _media_host(jsonb) is 'From where work takes its file, if it is one; as it is written in its URL';
+
 -- False: the work is gone meanwhile. Without a lock on what is there already.
 create function _note_media_request(work_id uuid, user_id uuid, is_wanted boolean) returns boolean
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
@@ -80,8 +88,8 @@ begin
     if user_id is not null then
         insert into accounts as a (user_id) values (user_id) on conflict do nothing;
     end if;
-    insert into media_requests as r (work_id, user_id, fetches, since, due_at)
-    values (work_id, user_id, _media_fetches(w.kind), case when is_wanted then _now() end, case when is_wanted then coalesce(w.next_attempt_at, _now()) end)
+    insert into media_requests as r (work_id, user_id, fetches, host, since, due_at)
+    values (work_id, user_id, _media_fetches(w.kind), _media_host(w.input), case when is_wanted then _now() end, case when is_wanted then coalesce(w.next_attempt_at, _now()) end)
         on conflict on constraint media_requests_pkey do update set since = excluded.since, due_at = excluded.due_at
      where r.since is null and excluded.since is not null;
     if is_wanted then
@@ -100,11 +108,15 @@ begin
     else
         update media_requests r set due_at = case new.state when 'pending' then new.next_attempt_at end
          where r.work_id = new.id and r.since is not null;
+        if new.state = 'pending' and not exists (select from media_requests r where r.work_id = new.id) then
+            -- who wanted it was deleted while it was under way
+            delete from media_work k where k.id = new.id;
+        end if;
     end if;
     return null;
 end
 $$;
-comment on function _media_work_moved() is 'Has the requests for a piece of work follow it';
+comment on function _media_work_moved() is 'Has the requests for a piece of work follow it, and drops what nobody wants';
 
 create trigger media_work_moved after update of state, next_attempt_at on media_work
     for each row when (new.state <> old.state or new.next_attempt_at is distinct from old.next_attempt_at) execute function _media_work_moved();
@@ -136,11 +148,12 @@ $$;
 comment on function _charge_media(uuid, float8) is 'Counts so many seconds of the worker for an owner of work';
 
 -- lanes: of work that fetches, of work that doesn't, or both. busy: owners who
--- have enough of what fetches under way. after: where the search begins, which
--- is to be given back the next time.
+-- have enough of what fetches under way; busy_hosts: from where enough is
+-- fetched. after: where the search begins, which is to be given back the next
+-- time.
 -- Plans are kept, also from a time when the table was small: hence the settings.
-create function _claim_media_work(lanes boolean[] default '{f,t}', busy uuid[] default '{}', inout after uuid default null,
-                                  out id uuid, out kind text, out input jsonb, out attempts int, out owner uuid, out next_due timestamptz) returns record
+create function _claim_media_work(lanes boolean[] default '{f,t}', busy uuid[] default '{}', busy_hosts text[] default '{}', inout after uuid default null,
+                                  out id uuid, out kind text, out input jsonb, out attempts int, out owner uuid, out host text, out next_due timestamptz) returns record
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp
     set enable_seqscan = off set enable_bitmapscan = off as $$
 #variable_conflict use_column
@@ -158,21 +171,21 @@ begin
     after := null;
     loop
         with recursive found as (
-            (select r.fetches, r.owner, r.work_id, r.due_at, 1 as n
+            (select r.fetches, r.owner, r.work_id, r.host, r.due_at, 1 as n
                from unnest(lanes) l(fetches) cross join lateral
-                    (select x.fetches, x.owner, x.work_id, x.due_at from media_requests x
+                    (select x.fetches, x.owner, x.work_id, x.host, x.due_at from media_requests x
                       where x.fetches = l.fetches and x.due_at is not null and x.owner >= place order by x.owner, x.due_at limit 1) r)
             union all
-            select r.fetches, r.owner, r.work_id, r.due_at, f.n + 1
+            select r.fetches, r.owner, r.work_id, r.host, r.due_at, f.n + 1
               from found f cross join lateral
-                   (select x.fetches, x.owner, x.work_id, x.due_at from media_requests x
+                   (select x.fetches, x.owner, x.work_id, x.host, x.due_at from media_requests x
                      where x.fetches = f.fetches and x.due_at is not null and x.owner > f.owner order by x.owner, x.due_at limit 1) r
              where f.n < hops
         )
-        select c.owner, c.work_id, (select f.owner from found f where f.n = hops order by f.owner limit 1) as place into best
+        select c.owner, c.work_id, c.host, (select f.owner from found f where f.n = hops order by f.owner limit 1) as place into best
           from (select) one left join lateral
-               (select f.owner, f.work_id from found f left join media_use u on u.owner = f.owner
-                 where f.due_at <= begun and not (f.fetches and f.owner = any (busy)) and f.work_id <> all (passed)
+               (select f.owner, f.work_id, f.host from found f left join media_use u on u.owner = f.owner
+                 where f.due_at <= begun and not (f.fetches and (f.owner = any (busy) or coalesce(f.host = any (busy_hosts), false))) and f.work_id <> all (passed)
                  order by _fading(u.used, u.used_at), f.due_at limit 1) c on true;
         if best.work_id is not null then
             select k.* into w from media_work k where k.id = best.work_id for no key update skip locked;
@@ -181,6 +194,7 @@ begin
             elsif w.state = 'pending' and w.next_attempt_at <= begun then
                 after := best.place;
                 owner := best.owner;
+                host := best.host;
                 update media_work k set state = 'running', attempts = k.attempts + 1, begun_at = begun, next_attempt_at = null
                  where k.id = w.id
                 returning k.id, k.kind, k.input, k.attempts into id, kind, input, attempts;
@@ -205,7 +219,7 @@ begin
     end if;
 end
 $$;
-comment on function _claim_media_work(boolean[], uuid[], uuid) is
+comment on function _claim_media_work(boolean[], uuid[], text[], uuid) is
     'The piece of work whose owner has had the least of the worker lately, as begun; NULL for none. And when the next one is due';
 
 create view media_queue with (security_invoker = true) as

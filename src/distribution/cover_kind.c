@@ -56,7 +56,7 @@ prepare(void *arg)
 	work->jpeg = mv_cover_is_jpeg(mv_json_text(work->input, "format"));
 }
 
-static void
+static bool
 draw(MvMediaTask *task, MvMediaResult *result)
 {
 	Work	   *work = palloc0(sizeof(Work));
@@ -70,6 +70,7 @@ draw(MvMediaTask *task, MvMediaResult *result)
 	result->media_type = work->jpeg ? "image/jpeg" : "image/png";
 	result->extension = work->jpeg ? "jpg" : "png";
 	result->facts = psprintf("{\"width\": %d, \"height\": %d}", work->cover.size, work->cover.size);
+	return true;
 }
 
 const MvMediaKind mv_cover_kind = {"cover", draw};

@@ -51,6 +51,7 @@ typedef struct Packing
 	MvZip	   *zip;
 	Source	   *sources;
 	int			nsources;
+	int			at;				/* the one that is next */
 	int64		bytes;			/* of those that are packed */
 	Text	   *texts;
 	int			ntexts;
@@ -204,13 +205,15 @@ note_facts(StringInfo to, const char *name, const MvMediaSource *file)
 	appendStringInfo(to, ", \"bytes\": " INT64_FORMAT ", \"sha256\": \"%s\", \"md5\": \"%s\"}", file->bytes, file->sha256, file->md5);
 }
 
-static void
+/* False while it is brought */
+static bool
 pack_source(Packing *packing, const Source *source)
 {
 	MvMediaSource file;
 	char	   *name;
 
-	mv_media_fetch(packing->task, source->url, &file);
+	if (!mv_media_fetch(packing->task, source->url, &file))
+		return false;
 	if (source->sha256 != NULL && strcmp(source->sha256, file.sha256) != 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("%s", MV_FILE_HAS_CHANGED)));
 	packing->bytes += file.bytes;
@@ -224,20 +227,23 @@ pack_source(Packing *packing, const Source *source)
 	{
 		appendStringInfoString(&packing->cover, "\"cover\": ");
 		note_facts(&packing->cover, name, &file);
-		return;
+		return true;
 	}
 	if (packing->tracks.len > 0)
 		appendStringInfoString(&packing->tracks, ", ");
 	note_facts(&packing->tracks, name, &file);
+	return true;
 }
 
 /* Says also which file it was that an error is about. */
-static void
+static bool
 pack_source_or_tell(Packing *packing, const Source *source)
 {
+	volatile bool packed = false;
+
 	PG_TRY();
 	{
-		pack_source(packing, source);
+		packed = pack_source(packing, source);
 	}
 	PG_CATCH();
 	{
@@ -251,14 +257,30 @@ pack_source_or_tell(Packing *packing, const Source *source)
 		ReThrowError(error);
 	}
 	PG_END_TRY();
+	return packed;
+}
+
+static Packing *
+begin_packing(MvMediaTask *task)
+{
+	Packing    *packing = palloc0(sizeof(Packing));
+
+	packing->task = task;
+	packing->context = CurrentMemoryContext;
+	initStringInfo(&packing->tracks);
+	initStringInfo(&packing->cover);
+	packing->block = palloc(BLOCK);
+	task->state = packing;
+	packing->zip = mv_zip_begin(mv_media_output(task));
+	if (packing->zip == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	mv_media_transaction(read_sources, packing);
+	return packing;
 }
 
 static void
-pack_all(Packing *packing)
+pack_texts(Packing *packing)
 {
-	mv_media_transaction(read_sources, packing);
-	for (int i = 0; i < packing->nsources; i++)
-		pack_source_or_tell(packing, &packing->sources[i]);
 	mv_media_transaction(read_texts, packing);
 	for (int i = 0; i < packing->ntexts; i++)
 		if (!mv_zip_bytes(packing->zip, utf8(packing->texts[i].name), packing->texts[i].bytes, packing->texts[i].len))
@@ -267,34 +289,38 @@ pack_all(Packing *packing)
 		give_up(packing->zip);
 }
 
-static void
+static bool
 pack(MvMediaTask *task, MvMediaResult *result)
 {
-	Packing		packing = {.task = task, .context = CurrentMemoryContext};
+	Packing    *packing = task->state != NULL ? task->state : begin_packing(task);
 
-	initStringInfo(&packing.tracks);
-	initStringInfo(&packing.cover);
-	packing.block = palloc(BLOCK);
-	packing.zip = mv_zip_begin(mv_media_output(task));
-	if (packing.zip == NULL)
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	PG_TRY();
+	while (packing->at < packing->nsources)
 	{
-		pack_all(&packing);
+		if (!pack_source_or_tell(packing, &packing->sources[packing->at]))
+			return false;
+		packing->at++;
+		if (mv_media_slice_over())
+			return false;
 	}
-	PG_FINALLY();
-	{
-		mv_zip_free(packing.zip);
-	}
-	PG_END_TRY();
+	pack_texts(packing);
 	result->media_type = "application/zip";
 	result->extension = "zip";
+	return true;
+}
+
+static void
+end_packing(MvMediaTask *task)
+{
+	Packing    *packing = task->state;
+
+	if (packing != NULL && packing->zip != NULL)
+		mv_zip_free(packing->zip);
 }
 
 void
 mv_packages_init(void)
 {
-	static const MvMediaKind kind = {"package", pack};
+	static const MvMediaKind kind = {"package", pack, end_packing};
 
 	mv_media_add(&kind);
 }

@@ -1,9 +1,11 @@
 /*
  * Input of a task: a file of somebody's, fetched into a scratch file, or one of
- * ours. While it comes, the worker listens to nobody but to those who end it.
+ * ours. A fetch is begun by the run() that wants it, which is called again when
+ * the file is there: meanwhile the worker does other work, and fetches other
+ * files.
  *
- * One slow or endless source would keep everybody waiting, so it has to move:
- * LOW_BYTES a second on average over LOW_SECONDS, and TOTAL_SECONDS in all.
+ * A slow or endless source holds a place that others could have, so it has to
+ * move: LOW_BYTES a second on average over LOW_SECONDS, and TOTAL_SECONDS in all.
  */
 #include "postgres.h"
 
@@ -185,87 +187,152 @@ media_type_of(const MvTransfer *exchange)
 	return NULL;
 }
 
-static void
-wait_for(MvStream *stream)
+/* Of a task; in its memory */
+struct MvMediaFetch
 {
-	TimestampTz started = GetCurrentTimestamp();
+	char	   *url;
+	int			fd;
+	MvTarget   *target;
+	MvStream	stream;
+	TimestampTz started;
+	bool		ended;
+	bool		too_slow;
+};
 
-	while (mv_stream_next_done(mv_media.loop) == NULL)
-	{
-		mv_loop_pump(mv_media.loop);
-		mv_loop_wait(mv_media.loop, 200, PG_WAIT_EXTENSION);
-		mv_media_check();
-		if (TimestampDifferenceExceeds(started, GetCurrentTimestamp(), TOTAL_SECONDS * 1000))
-			ereport(ERROR,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("the file could not be fetched: it took longer than %d s", TOTAL_SECONDS)));
-	}
+bool
+mv_media_is_fetching(const MvMediaTask *task)
+{
+	return task->fetch != NULL && !task->fetch->ended;
+}
+
+/* Of the streams of the loop one that has ended: whose it is; NULL for none */
+MvMediaTask *
+mv_media_next_fetched(void)
+{
+	MvStream   *stream = mv_stream_next_done(mv_media.loop);
+	MvMediaTask *task;
+
+	if (stream == NULL)
+		return NULL;
+	task = stream->owner;
+	task->fetch->ended = true;
+	return task;
+}
+
+/* Ends what takes too long in all */
+bool
+mv_media_expire_fetch(MvMediaTask *task)
+{
+	MvMediaFetch *fetch = task->fetch;
+
+	if (!TimestampDifferenceExceeds(fetch->started, GetCurrentTimestamp(), TOTAL_SECONDS * 1000))
+		return false;
+	mv_stream_abort(mv_media.loop, &fetch->stream);
+	fetch->ended = true;
+	fetch->too_slow = true;
+	return true;
+}
+
+void
+mv_media_stop_fetch(MvMediaTask *task)
+{
+	MvMediaFetch *fetch = task->fetch;
+
+	if (fetch == NULL)
+		return;
+	mv_stream_abort(mv_media.loop, &fetch->stream);
+	mv_stream_release(&fetch->stream);
+	if (fetch->target != NULL)
+		mv_target_free(fetch->target);
+	task->fetch = NULL;
 }
 
 static void
-run_stream(MvStream *stream)
-{
-	if (!mv_stream_start(mv_media.loop, stream))
-		refuse(stream);
-	wait_for(stream);
-	if (stream->failed != MV_SIDE_NONE)
-		refuse(stream);
-}
-
-static void
-fetch_url(MvMediaTask *task, const char *url, MvMediaSource *source)
+start_fetch(MvMediaTask *task, const char *url)
 {
 	MvTargetOptions options = {.url = url, .connect_timeout_ms = mv_connect_timeout_ms, .timeout_ms = TOTAL_SECONDS * 1000L};
-	MvStream   *stream = palloc0(sizeof(MvStream));
+	MvMediaFetch *fetch = palloc0(sizeof(MvMediaFetch));
+	MvStream   *stream = &fetch->stream;
 	const char *why = NULL;
-	MvTarget   *target;
 
-	source->fd = mv_media_scratch(task);
+	fetch->url = pstrdup(url);
+	fetch->fd = mv_media_scratch(task);
+	fetch->started = GetCurrentTimestamp();
 	options.user_agent = "musicverse/" MV_VERSION;
-	target = mv_target_create(&options, &why);
-	if (target == NULL)
+	fetch->target = mv_target_create(&options, &why);
+	if (fetch->target == NULL)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("the file could not be fetched: %s", why)));
-	stream->source[0].target = target;
+	stream->owner = task;
+	stream->source[0].target = fetch->target;
 	stream->source[0].size = -1;
 	stream->source[0].max = mv_max_upload_kb * INT64CONST(1024);
 	stream->source[0].digests = MV_DIGEST_SHA256 | MV_DIGEST_MD5;
 	stream->sink.kind = MV_SINK_FD;
-	stream->sink.fd = source->fd;
+	stream->sink.fd = fetch->fd;
 	stream->sink.cap = (size_t) mv_max_upload_kb * 1024;
 	stream->low_speed_bytes = LOW_BYTES;
 	stream->low_speed_seconds = LOW_SECONDS;
-	PG_TRY();
-	{
-		run_stream(stream);
-		source->bytes = stream->source[0].bytes;
-		source->sha256 = hex(stream->source[0].sha256_out, 32);
-		source->md5 = hex(stream->source[0].md5_out, 16);
-		source->media_type = media_type_of(&stream->source[0].exchange);
-	}
-	PG_FINALLY();
-	{
-		mv_stream_abort(mv_media.loop, stream);
-		mv_stream_release(stream);
-		mv_target_free(target);
-	}
-	PG_END_TRY();
+	task->fetch = fetch;
+	if (!mv_stream_start(mv_media.loop, stream))
+		refuse(stream);
+}
+
+/* Takes what has come */
+static void
+take_fetched(MvMediaFetch *fetch, MvMediaSource *source)
+{
+	const MvStreamSource *from = &fetch->stream.source[0];
+
+	if (fetch->too_slow)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONNECTION_FAILURE),
+				 errmsg("the file could not be fetched: it took longer than %d s", TOTAL_SECONDS)));
+	if (fetch->stream.failed != MV_SIDE_NONE)
+		refuse(&fetch->stream);
+	source->fd = fetch->fd;
+	source->bytes = from->bytes;
+	source->sha256 = hex(from->sha256_out, 32);
+	source->md5 = hex(from->md5_out, 16);
+	source->media_type = media_type_of(&from->exchange);
 	if (source->bytes == 0)
 		ereport(ERROR, (errcode(ERRCODE_DATA_EXCEPTION), errmsg("the file is empty")));
 	if (lseek(source->fd, 0, SEEK_SET) != 0)
 		ereport(ERROR, (errcode_for_file_access(), errmsg("could not read a file in musicverse.media_directory: %m")));
 }
 
-void
+static bool
+fetch_url(MvMediaTask *task, const char *url, MvMediaSource *source)
+{
+	if (task->fetch == NULL)
+		start_fetch(task, url);
+	if (strcmp(task->fetch->url, url) != 0)
+		elog(ERROR, "a piece of work of kind \"%s\" fetches two files at once", task->kind);
+	if (!task->fetch->ended)
+		return false;
+	PG_TRY();
+	{
+		take_fetched(task->fetch, source);
+	}
+	PG_FINALLY();
+	{
+		mv_media_stop_fetch(task);
+	}
+	PG_END_TRY();
+	return true;
+}
+
+bool
 mv_media_fetch(MvMediaTask *task, const char *url, MvMediaSource *source)
 {
 	memset(source, 0, sizeof(*source));
 	if (url != NULL && strncmp(url, "media:", 6) == 0)
 		open_own(task, url + 6, source);
 	else if (url != NULL && (pg_strncasecmp(url, "http://", 7) == 0 || pg_strncasecmp(url, "https://", 8) == 0))
-		fetch_url(task, url, source);
+		return fetch_url(task, url, source);
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_EXCEPTION),
 				 errmsg("\"%.200s\" is no URL of a file", url != NULL ? url : "null"),
 				 errhint("Give one that begins with http:// or https://.")));
+	return true;
 }

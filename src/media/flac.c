@@ -15,11 +15,22 @@
 
 #define BLOCK_SAMPLES	32768
 
+typedef enum Phase
+{
+	WRITING,
+	VERIFYING,
+	INSPECTING
+} Phase;
+
 typedef struct Conversion
 {
+	Phase		phase;
 	MvAudio    *from;
 	SNDFILE    *to;
 	EVP_MD_CTX *digest;
+	unsigned char written[32];
+	unsigned char decoded[32];
+	MvAudioFacts facts;
 	int			block[BLOCK_SAMPLES];
 } Conversion;
 
@@ -71,16 +82,19 @@ open_both(Conversion *conversion, const MvAudioInput *input, int out)
 	sf_command(conversion->to, SFC_SET_COMPRESSION_LEVEL, &level, sizeof(level));
 }
 
-/* Reads all there is, into the digest, and into the other file if there is one. */
-static void
+/* Reads what there is, for a slice of time, into the digest, and into the other file if there is one. True at its end. */
+static bool
 pump(Conversion *conversion, unsigned char digest[32])
 {
 	int			channels = mv_audio_facts(conversion->from)->channels;
 	int64		n;
 
-	conversion->digest = EVP_MD_CTX_new();
-	if (conversion->digest == NULL || EVP_DigestInit_ex(conversion->digest, EVP_sha256(), NULL) != 1)
-		elog(ERROR, "could not compute a digest");
+	if (conversion->digest == NULL)
+	{
+		conversion->digest = EVP_MD_CTX_new();
+		if (conversion->digest == NULL || EVP_DigestInit_ex(conversion->digest, EVP_sha256(), NULL) != 1)
+			elog(ERROR, "could not compute a digest");
+	}
 	while ((n = mv_audio_read_ints(conversion->from, conversion->block, BLOCK_SAMPLES / channels)) > 0)
 	{
 		if (EVP_DigestUpdate(conversion->digest, conversion->block, n * channels * sizeof(int)) != 1)
@@ -90,9 +104,12 @@ pump(Conversion *conversion, unsigned char digest[32])
 					(errcode(ERRCODE_DISK_FULL),
 					 errmsg("could not write a file in musicverse.media_directory: %.100s", sf_strerror(conversion->to))));
 		mv_media_check();
+		if (mv_media_slice_over())
+			return false;
 	}
 	if (EVP_DigestFinal_ex(conversion->digest, digest, NULL) != 1)
 		elog(ERROR, "could not compute a digest");
+	return true;
 }
 
 static void
@@ -100,52 +117,84 @@ close_both(Conversion *conversion)
 {
 	if (conversion->to != NULL)
 		sf_close(conversion->to);
-	mv_audio_close(conversion->from);
+	if (conversion->from != NULL)
+		mv_audio_close(conversion->from);
 	EVP_MD_CTX_free(conversion->digest);
-	memset(conversion, 0, offsetof(Conversion, block));
+	conversion->to = NULL;
+	conversion->from = NULL;
+	conversion->digest = NULL;
+}
+
+/* From its first sample on */
+static void
+open_result(Conversion *conversion, MvMediaTask *task)
+{
+	MvAudioInput input = {.fd = mv_media_output(task)};
+	char		why[MV_AUDIO_ERROR] = "";
+
+	close_both(conversion);
+	input.bytes = lseek(input.fd, 0, SEEK_END);
+	conversion->from = mv_audio_open(&input, why);
+	if (conversion->from == NULL)
+		elog(ERROR, "the FLAC that was made %s", why);
+}
+
+static Conversion *
+begin_conversion(MvMediaTask *task, const MvMediaSource *source)
+{
+	Conversion *conversion;
+	MvAudioInput input = {.fd = source->fd, .bytes = source->bytes};
+	char	   *promised = mv_json_text(task->input, "sha256");
+
+	if (promised != NULL && strcmp(promised, source->sha256) != 0)
+		refuse("is another one than before");
+	conversion = palloc0(sizeof(Conversion));
+	task->state = conversion;
+	open_both(conversion, &input, mv_media_output(task));
+	return conversion;
+}
+
+static bool
+convert(MvMediaTask *task, MvMediaResult *result)
+{
+	Conversion *conversion = task->state;
+	MvMediaSource source;
+
+	if (conversion == NULL)
+	{
+		if (!mv_media_fetch(task, mv_json_text(task->input, "url"), &source))
+			return false;
+		conversion = begin_conversion(task, &source);
+	}
+	if (conversion->phase == WRITING)
+	{
+		if (!pump(conversion, conversion->written))
+			return false;
+		open_result(conversion, task);
+		conversion->phase = VERIFYING;
+	}
+	if (conversion->phase == VERIFYING)
+	{
+		if (!pump(conversion, conversion->decoded))
+			return false;
+		if (memcmp(conversion->written, conversion->decoded, sizeof(conversion->written)) != 0)
+			elog(ERROR, "the FLAC that was made has other samples");
+		open_result(conversion, task);
+		conversion->phase = INSPECTING;
+	}
+	if (!mv_inspect_slice(conversion->from, &conversion->facts))
+		return false;
+	result->facts = mv_inspect_json(&conversion->facts);
+	result->media_type = "audio/flac";
+	result->extension = "flac";
+	return true;
 }
 
 static void
-convert(MvMediaTask *task, MvMediaResult *result)
+end_conversion(MvMediaTask *task)
 {
-	Conversion *conversion = palloc0(sizeof(Conversion));
-	char	   *promised = mv_json_text(task->input, "sha256");
-	MvMediaSource source;
-	MvAudioInput input = {0};
-	MvAudioFacts facts = {0};
-	unsigned char written[32];
-	unsigned char decoded[32];
-	char		why[MV_AUDIO_ERROR] = "";
-
-	mv_media_fetch(task, mv_json_text(task->input, "url"), &source);
-	if (promised != NULL && strcmp(promised, source.sha256) != 0)
-		refuse("is another one than before");
-	input.fd = source.fd;
-	input.bytes = source.bytes;
-	PG_TRY();
-	{
-		open_both(conversion, &input, mv_media_output(task));
-		pump(conversion, written);
-		close_both(conversion);
-
-		input.fd = mv_media_output(task);
-		input.bytes = lseek(input.fd, 0, SEEK_END);
-		conversion->from = mv_audio_open(&input, why);
-		if (conversion->from == NULL)
-			elog(ERROR, "the FLAC that was made %s", why);
-		pump(conversion, decoded);
-	}
-	PG_FINALLY();
-	{
-		close_both(conversion);
-	}
-	PG_END_TRY();
-	if (memcmp(written, decoded, sizeof(written)) != 0)
-		elog(ERROR, "the FLAC that was made has other samples");
-	mv_inspect(&input, &facts, mv_media_check);
-	result->facts = mv_inspect_json(&facts);
-	result->media_type = "audio/flac";
-	result->extension = "flac";
+	if (task->state != NULL)
+		close_both(task->state);
 }
 
-const MvMediaKind mv_flac_kind = {"flac", convert};
+const MvMediaKind mv_flac_kind = {"flac", convert, end_conversion};

@@ -48,6 +48,22 @@ mv_inspect(const MvAudioInput *input, MvAudioFacts *facts, void (*check) (void))
 		refuse(why);
 }
 
+bool
+mv_inspect_slice(MvAudio *audio, MvAudioFacts *facts)
+{
+	char		why[MV_AUDIO_ERROR] = "";
+
+	while (mv_audio_step(audio, facts, why))
+	{
+		mv_media_check();
+		if (mv_media_slice_over())
+			return false;
+	}
+	if (why[0] != '\0')
+		refuse(why);
+	return true;
+}
+
 /* Of a file of that format, such as "audio/wav" */
 static const char *
 media_type_of(const char *format)
@@ -142,22 +158,57 @@ musicverse_inspect_audio(PG_FUNCTION_ARGS)
 
 /* ---- work ---- */
 
-static void
-inspect(MvMediaTask *task, MvMediaResult *result)
+typedef struct Inspection
 {
 	MvMediaSource source;
-	MvAudioInput input = {0};
-	MvAudioFacts facts = {0};
+	MvAudio    *audio;
+	MvAudioFacts facts;
+} Inspection;
 
-	mv_media_fetch(task, mv_json_text(task->input, "url"), &source);
-	input.fd = source.fd;
-	input.bytes = source.bytes;
-	mv_inspect(&input, &facts, mv_media_check);
-	result->facts = mv_inspect_json(&facts);
-	result->media_type = media_type_of(facts.format);
-	result->bytes = source.bytes;
-	result->sha256 = source.sha256;
-	result->md5 = source.md5;
+static Inspection *
+begin_inspection(MvMediaTask *task, const MvMediaSource *source)
+{
+	Inspection *inspection = palloc0(sizeof(Inspection));
+	MvAudioInput input = {.fd = source->fd, .bytes = source->bytes};
+	char		why[MV_AUDIO_ERROR] = "";
+
+	inspection->source = *source;
+	task->state = inspection;
+	inspection->audio = mv_audio_open(&input, why);
+	if (inspection->audio == NULL)
+		refuse(why);
+	return inspection;
 }
 
-const MvMediaKind mv_inspect_kind = {"inspect", inspect};
+static bool
+inspect(MvMediaTask *task, MvMediaResult *result)
+{
+	Inspection *inspection = task->state;
+	MvMediaSource source;
+
+	if (inspection == NULL)
+	{
+		if (!mv_media_fetch(task, mv_json_text(task->input, "url"), &source))
+			return false;
+		inspection = begin_inspection(task, &source);
+	}
+	if (!mv_inspect_slice(inspection->audio, &inspection->facts))
+		return false;
+	result->facts = mv_inspect_json(&inspection->facts);
+	result->media_type = media_type_of(inspection->facts.format);
+	result->bytes = inspection->source.bytes;
+	result->sha256 = inspection->source.sha256;
+	result->md5 = inspection->source.md5;
+	return true;
+}
+
+static void
+end_inspection(MvMediaTask *task)
+{
+	Inspection *inspection = task->state;
+
+	if (inspection != NULL && inspection->audio != NULL)
+		mv_audio_close(inspection->audio);
+}
+
+const MvMediaKind mv_inspect_kind = {"inspect", inspect, end_inspection};

@@ -23,19 +23,19 @@ PG_FUNCTION_INFO_V1(musicverse_wake_media);
 PG_FUNCTION_INFO_V1(musicverse_media_worker);
 
 #define COLUMNS 5
-#define AT_WORK_LENGTH 128
 
 /* Of the worker of one database */
 typedef struct Told
 {
 	Oid			database;
 	bool		standing_still;
-	char		at_work[AT_WORK_LENGTH];	/* empty = waiting */
+	char		at_work[MV_AT_WORK_LENGTH];	/* empty = waiting */
 	char		error[MV_ERROR_TEXT];
 	TimestampTz error_at;
 } Told;
 
 int			mv_media_max_size_mb = 20 * 1024;
+int			mv_media_fetches = 8;
 
 static char *media_directory = NULL;
 static int	media_retention_s = 7 * SECS_PER_DAY;
@@ -83,6 +83,9 @@ mv_media_init(void)
 	DefineCustomIntVariable("musicverse.media_max_size", "How much room the files of the media worker take in each database.",
 							"Those that were not used for the longest time go first. 0 is no limit.",
 							&mv_media_max_size_mb, 20 * 1024, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MB, NULL, NULL, NULL);
+	DefineCustomIntVariable("musicverse.media_fetches", "How many files the media worker fetches at once.",
+							"At most two of them for one user, and three of four from one host.",
+							&mv_media_fetches, 8, 1, 64, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	mv_shared_add(&part);
 	mv_launcher_add(&worker);
 	mv_media_add(&mv_inspect_kind);
@@ -127,7 +130,7 @@ mv_media_note_state(bool standing_still, const char *at_work)
 		memset(my, 0, sizeof(Told));
 	my->database = MyDatabaseId;
 	my->standing_still = standing_still;
-	strlcpy(my->at_work, at_work != NULL ? at_work : "", AT_WORK_LENGTH);
+	strlcpy(my->at_work, at_work, MV_AT_WORK_LENGTH);
 	LWLockRelease(&lock->lock);
 }
 

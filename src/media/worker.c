@@ -1,14 +1,14 @@
 /*
- * The media worker: one process a database. It takes one piece of work after
- * the other: claims it in a transaction, which counts the attempt, does it
- * outside of any, and writes down in another one what came of it. A piece that
- * makes the server crash is thus given up after some attempts, and one that is
- * cut off is begun again.
+ * The media worker: one process a database. It runs one piece of work at a time,
+ * for a slice of time, and fetches files for several others meanwhile, so that a
+ * slow server or a long conversion keeps nobody else waiting.
  *
- * It waits for its latch (a commit that queued something) and for what is due.
- * Work is interruptible: mv_media_check() ends it by an error when the process
- * is told to end, and when somebody needs the database to himself; then the
- * piece is put back without counting the attempt.
+ * Whose work is next the database says (media_turns.sql). Work that may fetch is
+ * claimed while there is a place for it, of musicverse.media_fetches; other work
+ * when the processor is free, in turns with what is under way.
+ *
+ * It waits for its latch (a commit that queued something), for what is fetched,
+ * and for what is due. When it has to leave, it puts back what is under way.
  *
  * Once at its start and once an hour it looks after its directory: see store.c.
  *
@@ -17,103 +17,67 @@
  */
 #include "postgres.h"
 
-#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "core/clock.h"
 #include "core/compat.h"
-#include "core/installation.h"
 #include "core/launcher.h"
+#include "lib/stringinfo.h"
 #include "media/media_int.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
-#include "storage/pmsignal.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define IDLE_WAIT_MS	30000
+#define LOOK_MS			60000	/* after which it is looked for work whatever was heard */
+#define FETCH_WAIT_MS	1000	/* how often it is looked who takes too long */
 #define ERROR_PAUSE_MS	1000
 #define MAINTENANCE_S	3600
-#define SETTLE_ATTEMPTS	3
 /* Then another process goes on: libsndfile 1.2 leaks 6 kB with each damaged Ogg */
 #define MOST_PIECES		5000
 
 PGDLLEXPORT void mv_media_worker_main(Datum arg);
 
 MvMediaWorker mv_media;
+dlist_head	mv_media_pieces = DLIST_STATIC_INIT(mv_media_pieces);
 
-static MemoryContext task_context;
-static TimestampTz error_until = 0;
-static TimestampTz next_due;		/* of work that waits for its time */
 static TimestampTz maintenance_due = 0;
-static bool started = false;		/* what the last worker left was looked after */
-static bool dirty = true;			/* there may be work */
-static int	pieces = 0;				/* of work, that were done or tried */
+static bool swept = false;			/* what the last worker left was looked after */
+static bool wanted[MV_MEDIA_LANES] = {true, true};	/* there may be work */
+static int	pieces = 0;				/* that came to their end */
 
-static bool
-in_transaction(void (*function) (void), const char *activity)
+bool
+mv_media_in_transaction(void (*function) (void), const char *activity)
 {
 	bool		ok = mv_worker_transaction(&mv_media.base, function, activity);
 
 	if (!ok)
-		error_until = mv_now() + ERROR_PAUSE_MS * INT64CONST(1000);
+		mv_media.error_until = mv_now() + ERROR_PAUSE_MS * INT64CONST(1000);
 	return ok;
 }
 
-/* ---- what tasks call ---- */
-
+/* Tells what is under way, the one that is run first. */
 void
-mv_media_check(void)
+mv_media_tell(const MvMediaPiece *running)
 {
-	CHECK_FOR_INTERRUPTS();
-	if (!PostmasterIsAlive())
-		proc_exit(1);
-	if (mv_worker_should_leave(mv_media.base.database, mv_media.base.place))
+	char		at_work[MV_AT_WORK_LENGTH] = "";
+	dlist_iter	at;
+	size_t		len = 0;
+
+	if (running != NULL)
+		len = snprintf(at_work, sizeof(at_work), "%s %s", running->task.kind, running->task.id);
+	dlist_foreach(at, &mv_media_pieces)
 	{
-		mv_media.leaving = true;
-		ereport(ERROR, (errcode(ERRCODE_QUERY_CANCELED), errmsg("the media worker has to leave")));
+		const MvMediaPiece *piece = dlist_container(MvMediaPiece, link, at.cur);
+
+		if (piece != running && len < sizeof(at_work))
+			len += snprintf(at_work + len, sizeof(at_work) - len, "%s%s %s", len > 0 ? ", " : "", piece->task.kind, piece->task.id);
 	}
-}
-
-static void (*task_function) (void *arg);
-static void *task_function_arg;
-static MemoryContext task_function_context;
-static ErrorData *task_function_error;
-
-static void
-call_task_function(void)
-{
-	MemoryContext old = MemoryContextSwitchTo(task_function_context);
-
-	PG_TRY();
-	{
-		task_function(task_function_arg);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(task_function_context);
-		task_function_error = CopyErrorData();
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-}
-
-void
-mv_media_transaction(void (*function) (void *arg), void *arg)
-{
-	task_function = function;
-	task_function_arg = arg;
-	task_function_context = CurrentMemoryContext;
-	task_function_error = NULL;
-	if (mv_worker_transaction(&mv_media.base, call_task_function, "working on media"))
-		return;
-	if (task_function_error != NULL)
-		ReThrowError(task_function_error);
-	ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("a transaction of the media worker failed")));
+	mv_media_note_state(mv_media.standing_still, at_work);
 }
 
 /* ---- the files ---- */
@@ -125,11 +89,11 @@ static int	nremovals;
 static char **
 take_texts(int *n)
 {
-	char	  **texts = MemoryContextAlloc(task_context, Max(SPI_processed, 1) * sizeof(char *));
+	char	  **texts = MemoryContextAlloc(mv_media.scratch, Max(SPI_processed, 1) * sizeof(char *));
 
 	*n = (int) SPI_processed;
 	for (int i = 0; i < *n; i++)
-		texts[i] = MemoryContextStrdup(task_context, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
+		texts[i] = MemoryContextStrdup(mv_media.scratch, SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1));
 	return texts;
 }
 
@@ -143,27 +107,43 @@ expire(void)
 	removals = take_texts(&nremovals);
 }
 
-static void
-remove_expired(void)
+void
+mv_media_remove_expired(void)
 {
 	maintenance_due = mv_now() + MAINTENANCE_S * USECS_PER_SEC;
-	if (!in_transaction(expire, "removing media that nobody uses"))
+	if (!mv_media_in_transaction(expire, "removing media that nobody uses"))
 		return;
 	for (int i = 0; i < nremovals; i++)
 		mv_media_remove(removals[i]);
 }
 
+/* Those that are under way are no leftovers. */
 static void
-look_after_leftovers(void)
+resume(void)
+{
+	Oid			types[1] = {TEXTARRAYOID};
+	Datum		values[1];
+	Datum		ids[64 + MV_MEDIA_LANES];
+	int			n = 0;
+	dlist_iter	at;
+
+	dlist_foreach(at, &mv_media_pieces)
+		if (n < lengthof(ids))
+			ids[n++] = CStringGetTextDatum(dlist_container(MvMediaPiece, link, at.cur)->task.id);
+	values[0] = PointerGetDatum(construct_array(ids, n, TEXTOID, -1, false, TYPALIGN_INT));
+	SPI_execute_with_args("select musicverse._resume_media_work($1::uuid[])", 1, types, values, NULL, false, 0);
+}
+
+static void
+sweep(void)
 {
 	char	  **texts;
 	int			n;
 	Oid		   *databases;
 
-	SPI_execute("select musicverse._resume_media_work()", false, 0);
 	SPI_execute("select oid::text from pg_catalog.pg_database", true, 0);
 	texts = take_texts(&n);
-	databases = MemoryContextAlloc(task_context, Max(n, 1) * sizeof(Oid));
+	databases = MemoryContextAlloc(mv_media.scratch, Max(n, 1) * sizeof(Oid));
 	for (int i = 0; i < n; i++)
 		databases[i] = (Oid) strtoul(texts[i], NULL, 10);
 	mv_media_sweep_databases(databases, n);
@@ -174,217 +154,156 @@ look_after_leftovers(void)
 		ereport(LOG, (errmsg("musicverse removed %d unfinished or unknown files of media", n)));
 }
 
-/* ---- one piece of work ---- */
-
-static MvMediaTask *claimed;
-static char *owner;				/* of it: whose turn it is */
-static char search_from[37] = "";	/* the owner from whom on the next turn is looked for */
-static TimestampTz begun_at;
-
-static Datum
-text_value(const char *text, char *isnull)
+void
+mv_media_look_after_leftovers(void)
 {
-	*isnull = text == NULL ? 'n' : ' ';
-	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
-}
-
-static void
-claim(void)
-{
-	static SPIPlanPtr plan = NULL;
-	Oid			types[1] = {TEXTOID};
-	Datum		after[1];
-	char		nulls[2] = " ";
-	bool		isnull;
-	char	   *place;
-	HeapTuple	row;
-	TupleDesc	desc;
-	Datum		due;
-
-	if (mv_is_copy() != mv_media.standing_still)
-	{
-		mv_media.standing_still = !mv_media.standing_still;
-		if (mv_media.standing_still)
-			ereport(LOG,
-					(errmsg("musicverse makes no media in this database: it is a copy of the one where sending was enabled"),
-					 errhint("If this one is to send, run SELECT musicverse.enable_sending().")));
-	}
-	mv_media_note_state(mv_media.standing_still, NULL);
-	claimed = NULL;
-	if (mv_media.standing_still)
-		return;
-	if (!started)
-		look_after_leftovers();
-	after[0] = text_value(search_from[0] != '\0' ? search_from : NULL, nulls);
-	mv_worker_execute(&plan, "select id, kind, input, attempts, next_due, owner, after from musicverse._claim_media_work(after => $1::uuid)",
-					  1, types, after, nulls);
-	row = SPI_tuptable->vals[0];
-	desc = SPI_tuptable->tupdesc;
-	place = SPI_getvalue(row, desc, 7);
-	strlcpy(search_from, place != NULL ? place : "", sizeof(search_from));
-	due = SPI_getbinval(row, desc, 5, &isnull);
-	next_due = isnull ? PG_INT64_MAX : DatumGetTimestampTz(due);
-	if (SPI_getvalue(row, desc, 1) != NULL)
-	{
-		MemoryContext old = MemoryContextSwitchTo(task_context);
-
-		claimed = palloc0(sizeof(MvMediaTask));
-		claimed->id = SPI_getvalue(row, desc, 1);
-		claimed->kind = SPI_getvalue(row, desc, 2);
-		claimed->input = DatumGetJsonbPCopy(SPI_getbinval(row, desc, 3, &isnull));
-		claimed->attempts = DatumGetInt32(SPI_getbinval(row, desc, 4, &isnull));
-		owner = SPI_getvalue(row, desc, 6);
-		begun_at = GetCurrentTimestamp();
-		claimed->files = palloc0(sizeof(MvMediaFiles));
-		claimed->files->output = -1;
-		MemoryContextSwitchTo(old);
-	}
-}
-
-/* What is to be written down */
-static struct
-{
-	const char *verdict;		/* done, failed, again, back */
-	const char *message;
-	MvMediaResult result;
-	const char *file_name;
-} outcome;
-
-static void
-settle(void)
-{
-	static SPIPlanPtr plan = NULL;
-	Oid			types[11] = {TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, FLOAT8OID};
-	const char *texts[10] = {claimed->id, outcome.verdict, outcome.message, outcome.result.media_type, NULL, outcome.result.sha256,
-	outcome.result.md5, outcome.result.facts, outcome.file_name, owner};
-	Datum		values[11];
-	char		nulls[12] = "           ";
-
-	for (int i = 0; i < lengthof(texts); i++)
-		values[i] = text_value(texts[i], &nulls[i]);
-	values[4] = Int64GetDatum(outcome.result.bytes);
-	nulls[4] = ' ';
-	values[10] = Float8GetDatum((GetCurrentTimestamp() - begun_at) / (double) USECS_PER_SEC);
-	mv_worker_execute(&plan, "select musicverse._settle_media_work($1::uuid, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10::uuid, $11)",
-					  11, types, values, nulls);
-}
-
-/* An error of the run, and what it means */
-static void
-take_error(void)
-{
-	ErrorData  *error;
-
-	MemoryContextSwitchTo(task_context);
-	error = CopyErrorData();
-	/* a helper's transaction may be open */
-	AbortCurrentTransaction();
-	outcome.message = error->message;
-	if (mv_media.leaving)
-		outcome.verdict = "back";
-	else if (ERRCODE_TO_CATEGORY(error->sqlerrcode) == ERRCODE_DATA_EXCEPTION)
-		outcome.verdict = "failed";
-	else
-	{
-		outcome.verdict = "again";
-		EmitErrorReport();
-		mv_media_note_error(error->message);
-	}
-	FlushErrorState();
-}
-
-static void
-work(void)
-{
-	const MvMediaKind *kind = mv_media_kind(claimed->kind);
-	char	   *activity = psprintf("%s %s", claimed->kind, claimed->id);
-
-	memset(&outcome, 0, sizeof(outcome));
-	mv_media.leaving = false;
-	pgstat_report_activity(STATE_RUNNING, activity);
-	mv_media_note_state(false, activity);
-	PG_TRY();
-	{
-		if (kind == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_DATA_EXCEPTION), errmsg("this server knows no work of kind \"%s\"", claimed->kind)));
-		else
-			kind->run(claimed, &outcome.result);
-		outcome.file_name = mv_media_publish(claimed, &outcome.result);
-		outcome.verdict = "done";
-	}
-	PG_CATCH();
-	{
-		take_error();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(task_context);
-	mv_media_close(claimed);
-	pgstat_report_activity(STATE_IDLE, NULL);
-}
-
-/* Tried some times: a lock may be held. What can't be written is a fault of ours, and made again. */
-static void
-write_down(void)
-{
-	bool		written = false;
-
-	for (int i = 0; i < SETTLE_ATTEMPTS && !written; i++)
-		written = in_transaction(settle, "writing down a result of media");
-	if (!written)
-	{
-		memset(&outcome, 0, sizeof(outcome));
-		outcome.verdict = "again";
-		outcome.message = "the result could not be written down: see the server's log";
-		/* else it stays as running, and is looked after as what a worker left */
-		started = in_transaction(settle, "writing down a failure of media");
-	}
-	if (outcome.file_name != NULL && mv_media_max_size_mb > 0)
-		remove_expired();
-	mv_media_note_state(false, NULL);
+	if (!swept || mv_media.has_lost)
+		resume();
+	if (!swept)
+		sweep();
 }
 
 /* ---- the loop ---- */
 
-static void
-turn(TimestampTz now)
+static int
+count(MvMediaLane lane)
 {
-	dirty = false;
-	if (!in_transaction(claim, "looking for work on media"))
+	dlist_iter	at;
+	int			n = 0;
+
+	dlist_foreach(at, &mv_media_pieces)
+		n += dlist_container(MvMediaPiece, link, at.cur)->lane == lane;
+	return n;
+}
+
+/* May a piece of the lane be claimed now, or when an error is forgotten? */
+static bool
+has_place(MvMediaLane lane)
+{
+	return wanted[lane] && count(lane) < (lane == MV_LANE_FETCHES ? mv_media_fetches : 1);
+}
+
+static MvMediaPiece *
+claim(MvMediaLane lane)
+{
+	MvMediaPiece *piece;
+	bool		failed;
+
+	if (!has_place(lane) || mv_media.error_until > mv_now())
+		return NULL;
+	piece = mv_media_claim(lane, &failed);
+	if (failed)
+		return NULL;
+	if (!mv_media.standing_still)
 	{
-		dirty = true;
-		return;
+		swept = true;
+		mv_media.has_lost = false;
 	}
-	started |= !mv_media.standing_still;
-	if (mv_media.standing_still)
+	wanted[lane] = piece != NULL;
+	return piece;
+}
+
+static void
+run(MvMediaPiece *piece)
+{
+	MvMediaLane lane = piece->lane;
+
+	if (!mv_media_run(piece))
 		return;
-	if (claimed != NULL)
+	pieces++;
+	/* its owner may have another one */
+	wanted[lane] = true;
+}
+
+/* The next piece that waits for the processor, not for its file */
+static MvMediaPiece *
+runnable(void)
+{
+	dlist_iter	at;
+
+	dlist_foreach(at, &mv_media_pieces)
 	{
-		work();
-		write_down();
-		dirty = true;
-		pieces++;
+		MvMediaPiece *piece = dlist_container(MvMediaPiece, link, at.cur);
+
+		if (!mv_media_is_fetching(&piece->task))
+			return piece;
 	}
-	if (maintenance_due <= now)
-		remove_expired();
+	return NULL;
+}
+
+/* Something new and something that is under way, in turns; whatever fetches begins with that at once. */
+static void
+turn(void)
+{
+	static bool is_new_first = false;
+	MvMediaPiece *fetching = claim(MV_LANE_FETCHES);
+	MvMediaPiece *piece = NULL;
+
+	if (fetching != NULL)
+		run(fetching);
+	is_new_first = !is_new_first;
+	if (is_new_first || runnable() == NULL)
+		piece = claim(MV_LANE_HERE);
+	if (piece == NULL)
+		piece = runnable();
+	if (piece != NULL)
+		run(piece);
+}
+
+static void
+collect_fetched(void)
+{
+	dlist_iter	at;
+
+	mv_loop_pump(mv_media.loop);
+	while (mv_media_next_fetched() != NULL)
+		;
+	dlist_foreach(at, &mv_media_pieces)
+	{
+		MvMediaPiece *piece = dlist_container(MvMediaPiece, link, at.cur);
+
+		if (mv_media_is_fetching(&piece->task))
+			mv_media_expire_fetch(&piece->task);
+	}
+}
+
+static TimestampTz
+next_due(void)
+{
+	return Min(mv_media.next_due[MV_LANE_HERE], mv_media.next_due[MV_LANE_FETCHES]);
+}
+
+/* Looks for all that is due, now and at the latest in a minute: nothing may be overlooked for good. */
+static void
+want_all(void)
+{
+	for (int i = 0; i < MV_MEDIA_LANES; i++)
+	{
+		wanted[i] = true;
+		mv_media.next_due[i] = mv_now() + LOOK_MS * INT64CONST(1000);
+	}
 }
 
 static long
 idle_time(TimestampTz now)
 {
-	if (error_until > now)
-		return (error_until - now) / 1000 + 1;
-	if (mv_media.standing_still && !dirty)
-		return IDLE_WAIT_MS;
-	if (dirty || next_due <= now)
+	long		most = dlist_is_empty(&mv_media_pieces) ? IDLE_WAIT_MS : FETCH_WAIT_MS;
+
+	if (runnable() != NULL)
 		return 0;
-	return (long) Min((next_due - now) / 1000 + 1, IDLE_WAIT_MS);
+	if (has_place(MV_LANE_FETCHES) || has_place(MV_LANE_HERE))
+		return mv_media.error_until > now ? Min((mv_media.error_until - now) / 1000 + 1, most) : 0;
+	if (next_due() <= now)
+		return 0;
+	return (long) Min((next_due() - now) / 1000 + 1, most);
 }
 
-static bool
-is_due(TimestampTz now)
+static void
+leave(void)
 {
-	return error_until <= now && (dirty || (!mv_media.standing_still && (next_due <= now || maintenance_due <= now)));
+	while (!dlist_is_empty(&mv_media_pieces))
+		mv_media_put_back(dlist_head_element(MvMediaPiece, link, &mv_media_pieces));
+	proc_exit(0);
 }
 
 void
@@ -392,10 +311,10 @@ mv_media_worker_main(Datum arg)
 {
 	mv_worker_begin(&mv_media.base, arg, "media worker");
 	mv_media.base.note_error = mv_media_note_error;
-	mv_media_note_state(false, NULL);
-	next_due = PG_INT64_MAX;
-	task_context = AllocSetContextCreate(TopMemoryContext, "musicverse media task", ALLOCSET_DEFAULT_SIZES);
-	MemoryContextSwitchTo(task_context);
+	mv_media_tell(NULL);
+	want_all();
+	mv_media.scratch = AllocSetContextCreate(TopMemoryContext, "musicverse media turn", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(mv_media.scratch);
 	mv_media.loop = mv_loop_create(4);
 
 	for (;;)
@@ -409,15 +328,18 @@ mv_media_worker_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 			mv_loop_flush_connections(mv_media.loop);
 			maintenance_due = 0;
-			dirty = true;
+			want_all();
 		}
 		if (mv_worker_should_leave(mv_media.base.database, mv_media.base.place) || pieces >= MOST_PIECES)
-			proc_exit(0);
-		dirty |= mv_worker_was_woken(&mv_media.base);
-		if (is_due(now))
-			turn(now);
-		MemoryContextReset(task_context);
+			leave();
+		if (mv_worker_was_woken(&mv_media.base) || next_due() <= now)
+			want_all();
+		collect_fetched();
+		turn();
+		if (swept && !mv_media.standing_still && maintenance_due <= now && mv_media.error_until <= now)
+			mv_media_remove_expired();
+		MemoryContextReset(mv_media.scratch);
 		if (mv_loop_wait(mv_media.loop, idle_time(mv_now()), PG_WAIT_EXTENSION) & WL_LATCH_SET)
-			dirty = true;
+			want_all();
 	}
 }

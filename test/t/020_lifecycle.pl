@@ -315,6 +315,7 @@ my %other = (
 	max_response_body             => '7kB',
 	max_upload                    => '7MB',
 	media_directory               => 'elsewhere',
+	media_fetches                 => 7,
 	media_max_size                => '7MB',
 	media_retention               => '7h',
 	metrics_allowed               => '10.0.0.0/8',
