@@ -124,6 +124,7 @@ typedef struct MvStreamSink
 	int			part_count;
 	const char *path;			/* of SFTP: the name when it is whole, which must not be taken */
 	const char *temporary;		/* the name until then; NULL = it is written under path */
+	bool		in_place;		/* of SFTP: its directory has to be there. Else those that are missing are made */
 	MvResume	resume;			/* whoever asks for it makes sure that the temporary file is of the same source */
 	int			fd;
 	size_t		cap;			/* of MEMORY and FD: a source longer than that fails */

@@ -118,7 +118,7 @@ prepare_upload(MvStream *stream, CURL *easy)
 	SET(CURLOPT_UPLOAD, 1L);
 	/* unknown to those who have yet to ask the source */
 	SET(CURLOPT_INFILESIZE_LARGE, (curl_off_t) (stream->source[0].state == SOURCE_IDLE ? -1 : stream->source[0].expected));
-	SET(CURLOPT_FTP_CREATE_MISSING_DIRS, (long) CURLFTP_CREATE_DIR);
+	SET(CURLOPT_FTP_CREATE_MISSING_DIRS, sink->in_place ? (long) CURLFTP_CREATE_DIR_NONE : (long) CURLFTP_CREATE_DIR);
 	SET(CURLOPT_RESUME_FROM_LARGE, sink->resume == MV_RESUME_NONE ? (curl_off_t) 0 : (curl_off_t) -1);
 	SET(CURLOPT_READFUNCTION, mv_pipe_give);
 	SET(CURLOPT_READDATA, &stream->source[0]);

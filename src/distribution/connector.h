@@ -91,7 +91,8 @@ typedef struct MvPart
 
 /*
  * What is asked of a partner whose base_url is sftp://host:port/path; paths of
- * requests are below that path. Directories of a put that are missing are made.
+ * requests are below that path. Directories of a put that are missing are made,
+ * unless it is to be in_place: then the answer is 404.
  */
 typedef enum MvSftpAsk
 {
@@ -136,6 +137,7 @@ typedef struct MvRequest
 	MvSftpAsk	sftp;
 	const char *temporary;		/* of a put: the file's name until it is whole. What is there of it is continued,
 								 * so no other file may ever have had it: let it have the digest in it */
+	bool		in_place;		/* of a put into a directory that has something already */
 	List	   *commands;		/* of MvSftpLine * */
 
 	int			timeout_ms;		/* the partner's config decides unless start() changes it; SFTP servers have always

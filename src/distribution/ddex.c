@@ -15,7 +15,7 @@
  * A new revision, a takedown and what the partner wants again are new messages
  * in new folders, and what is left in one that was not completed is removed
  * before. Was it completed, by a request whose answer was never seen? `find`
- * looks.
+ * looks. A partner may take a folder away as soon as it is complete.
  *
  * What it keeps in the state is told in sql/install/distribution_ddex.sql,
  * which makes the names and the messages; how answers are shared among the
@@ -42,6 +42,13 @@ count_tracks(const MvJob *job)
 	return mv_json_length(job->release, "tracks");
 }
 
+/* The tracks and the cover */
+int
+mv_ddex_files(const MvJob *job)
+{
+	return count_tracks(job) + 1;
+}
+
 /* The file that a step is for: the tracks, and the cover behind them */
 int
 mv_ddex_file_of(const MvJob *job, const char *step)
@@ -56,6 +63,13 @@ char *
 mv_ddex_file_key(const MvJob *job, int n)
 {
 	return n < count_tracks(job) ? psprintf("f%d", n) : pstrdup("cover");
+}
+
+/* Is it "in" the folder of the delivery, or "beside" its name there? */
+bool
+mv_ddex_lies(const MvJob *job, int n, const char *where)
+{
+	return mv_same_text(mv_ddex_known(job, psprintf("%s.%s", mv_ddex_file_key(job, n), where)), mv_ddex_known(job, "folder"));
 }
 
 Jsonb *
@@ -106,11 +120,6 @@ mv_ddex_message(const MvJob *job)
 
 /* ---- plan */
 
-static bool
-lies_there(const MvJob *job, int n)
-{
-	return mv_same_text(mv_ddex_known(job, psprintf("%s.in", mv_ddex_file_key(job, n))), mv_ddex_known(job, "folder"));
-}
 
 static const char *
 file_step(const MvJob *job, const char *what, int n)
@@ -119,20 +128,26 @@ file_step(const MvJob *job, const char *what, int n)
 }
 
 static const char *
+put_step(const MvJob *job, int n)
+{
+	return n < count_tracks(job) ? psprintf("audio.%d", n) : "cover";
+}
+
+static const char *
 plan_file(const MvJob *job, int n)
 {
-	if (lies_there(job, n))
+	if (mv_ddex_lies(job, n, "in"))
 		return NULL;
 	/* it was whole, and its name taken: by a former attempt, or by nobody knows what */
-	if (mv_same_text(mv_ddex_known(job, psprintf("%s.beside", mv_ddex_file_key(job, n))), mv_ddex_known(job, "folder")))
+	if (mv_ddex_lies(job, n, "beside"))
 	{
 		const char *step = file_step(job, "replace", n);
 
-		/* repeated it could take away what it had put there */
-		if (!(job->unsure && mv_same_text(job->last_step, step)))
+		/* repeated it could take away what it had put there, and put a part in its place that broke off behind it */
+		if (!(job->unsure && (mv_same_text(job->last_step, step) || mv_same_text(job->last_step, put_step(job, n)))))
 			return step;
 	}
-	return n < count_tracks(job) ? psprintf("audio.%d", n) : "cover";
+	return put_step(job, n);
 }
 
 /* What is left in a folder that the partner was not told of; NULL for nothing */
@@ -151,7 +166,7 @@ plan_sending(const MvJob *job)
 	if (mv_ddex_known(job, "made") == NULL)
 		return "mkdir";
 	if (mv_json_int(job->state, "files", 0) != 0)
-		for (int n = 0; n <= count_tracks(job); n++)
+		for (int n = 0; n < mv_ddex_files(job); n++)
 		{
 			const char *step = plan_file(job, n);
 
@@ -249,12 +264,23 @@ command(MvRequest *request, MvSftpVerb verb, bool may_fail, const char *path, co
 	request->commands = lappend(request->commands, line);
 }
 
+/* Does the folder have something, as far as we know? */
+static bool
+has_something(const MvJob *job)
+{
+	for (int n = 0; n < mv_ddex_files(job); n++)
+		if (mv_ddex_lies(job, n, "in") || mv_ddex_lies(job, n, "beside"))
+			return true;
+	return job->unsure || mv_ddex_known(job, "message_in") != NULL;
+}
+
 static void
-put(MvRequest *request, const char *path, const char *temporary)
+put(const MvJob *job, MvRequest *request, const char *path, const char *temporary)
 {
 	request->sftp = MV_SFTP_PUT;
 	request->path = path;
 	request->temporary = temporary;
+	request->in_place = has_something(job);
 }
 
 /* "resources/" without its slash */
@@ -314,7 +340,7 @@ remove_file(MvRequest *request, const char *path)
 static void
 start_clean(const MvJob *job, MvRequest *request)
 {
-	for (int n = 0; n <= count_tracks(job); n++)
+	for (int n = 0; n < mv_ddex_files(job); n++)
 	{
 		char	   *name = mv_ddex_known(job, psprintf("%s.name", mv_ddex_file_key(job, n)));
 
@@ -338,7 +364,7 @@ start_file(const MvJob *job, int n, MvRequest *request)
 	Jsonb	   *file = mv_ddex_file(job, n);
 	char	   *path = file_path(job, mv_json_text(file, "name"));
 
-	put(request, path, mv_ddex_temporary(path));
+	put(job, request, path, mv_ddex_temporary(path));
 	request->source_url = mv_json_text(file, "url");
 	request->source_sha256 = mv_json_text(file, "source_sha256");
 	request->content_type = mv_media_type(path);
@@ -363,7 +389,7 @@ start_message(const MvJob *job, MvRequest *request)
 	/* it was valid when it was prepared, so the partner's config has changed since */
 	if (request->body == NULL)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s", mv_json_text(message, "problem"))));
-	put(request, path, mv_ddex_temporary(path));
+	put(job, request, path, mv_ddex_temporary(path));
 	request->content_type = "application/xml";
 }
 
@@ -373,7 +399,7 @@ start_complete(const MvJob *job, MvRequest *request)
 	static SPIPlanPtr plan = NULL;
 	Jsonb	   *args[2] = {job->config, job->state};
 
-	put(request, manifest_path(job), mv_ddex_manifest_temporary(job));
+	put(job, request, manifest_path(job), mv_ddex_manifest_temporary(job));
 	request->body = mv_json_text(mv_json_sql(&plan, "musicverse._ddex_manifest($1, $2)", 2, args), "0");
 	request->content_type = "application/xml";
 }

@@ -119,16 +119,23 @@ finish_sent(const MvJob *job, MvOutcome *outcome)
 		mv_report(outcome, NULL, "taken_down");
 }
 
+/* Does the partner have it all when this step is carried out? */
+static bool
+completes(const MvJob *job, const char *step)
+{
+	return mv_is_step(step, mv_ddex_known(job, "manifest") != NULL ? "complete" : "message");
+}
+
 static void
 finish_message(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 {
 	mv_learn_int(outcome, "message_in", 1);
-	if (response->md5 != NULL && response->sha256 != NULL && response->status != 409)
+	if (response->md5 != NULL && response->sha256 != NULL && response->status == 200)
 	{
 		mv_learn(outcome, "message_md5", response->md5);
 		mv_learn(outcome, "message_sha256", response->sha256);
 	}
-	if (mv_ddex_known(job, "manifest") == NULL)
+	if (completes(job, "message"))
 		finish_sent(job, outcome);
 }
 
@@ -157,6 +164,25 @@ finish_find(const MvJob *job, const MvResponse *response, MvOutcome *outcome)
 	}
 	else
 		mv_learn(outcome, "sending", NULL);
+}
+
+/* The folder is gone. Who took it away, the partner? It may have the release, and is sent all of it again. */
+static void
+finish_find_nothing(MvOutcome *outcome)
+{
+	mv_learn_int(outcome, "was_sent", 1);
+	mv_learn(outcome, "sending", NULL);
+}
+
+/* Nothing is left there, and what was sent there is to be sent again */
+static void
+finish_clean(const MvJob *job, MvOutcome *outcome)
+{
+	for (int n = 0; n < mv_ddex_files(job); n++)
+		if (mv_ddex_lies(job, n, "in") || mv_ddex_lies(job, n, "beside"))
+			mv_learn(outcome, mv_ddex_file_key(job, n), NULL);
+	mv_learn(outcome, "folder", NULL);
+	mv_learn(outcome, "rev", NULL);
 }
 
 /* ---- what became of it */
@@ -255,14 +281,16 @@ finish_refused(const MvJob *job, const char *step, const MvResponse *response, M
 		outcome->kind = MV_AGAIN;
 	if (status != 404)
 		return;
-	/* somebody may have removed the folders; made anew in vain, they can't be made */
+	/* somebody may have removed the folders, and what was in them; made anew in vain, they can't be made */
 	outcome->message = psprintf("%s: there is no folder \"%s\" on the server, nor can it be made: its user must be allowed to write"
 								" below base_url and directory (sftp://host/~ begins at the user's own folder)",
 								job->partner, mv_ddex_known(job, "dir"));
 	if (mv_ddex_known(job, "made_anew") != NULL)
 		outcome->kind = MV_OURS;
 	mv_learn_int(outcome, "made_anew", 1);
-	mv_learn(outcome, "made", NULL);
+	mv_learn(outcome, "sending", NULL);
+	mv_learn(outcome, "rev", NULL);
+	mv_learn(outcome, "kind", NULL);
 }
 
 static void
@@ -286,10 +314,7 @@ finish_done(const MvJob *job, const char *step, const MvResponse *response, MvOu
 	else if (mv_is_step(step, "complete"))
 		finish_sent(job, outcome);
 	else if (mv_is_step(step, "clean"))
-	{
-		mv_learn(outcome, "folder", NULL);
-		mv_learn(outcome, "rev", NULL);
-	}
+		finish_clean(job, outcome);
 	else if (mv_is_step(step, "tidy"))
 		mv_learn(outcome, "spare", NULL);
 	else if (mv_is_step(step, "find"))
@@ -329,8 +354,10 @@ mv_ddex_finish(const MvJob *job, const char *step, const MvResponse *response, M
 	}
 	else if (status != 403 && status < 500 && (mv_is_step(step, "replace") || mv_is_step(step, "replace_cover")))
 		finish_replace(job, step, false, outcome);
+	else if (status == 404 && job->unsure && completes(job, step))
+		finish_done(job, step, response, outcome);	/* the partner has taken the folder away */
 	else if (status == 404 && mv_is_step(step, "find"))
-		mv_learn(outcome, "sending", NULL);
+		finish_find_nothing(outcome);
 	else if (status == 404 && mv_is_step(step, "list"))
 		finish_list(job, response, outcome);	/* the partner makes it when he first answers */
 	else if ((status == 404 || status == 413) && mv_is_step(step, "read"))

@@ -11,8 +11,10 @@
 
 /* ddex.c */
 extern char *mv_ddex_known(const MvJob *job, const char *name);
+extern int	mv_ddex_files(const MvJob *job);
 extern int	mv_ddex_file_of(const MvJob *job, const char *step);
 extern char *mv_ddex_file_key(const MvJob *job, int n);
+extern bool mv_ddex_lies(const MvJob *job, int n, const char *where);
 extern Jsonb *mv_ddex_number(int number);
 extern Jsonb *mv_ddex_file(const MvJob *job, int n);
 extern char *mv_ddex_path(const MvJob *job, const char *name);

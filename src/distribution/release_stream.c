@@ -262,6 +262,7 @@ set_sftp(MvDistExchange *exchange, MvStream *stream, const char **why)
 		stream->sink.kind = MV_SINK_SFTP;
 		stream->sink.target = target;
 		stream->sink.path = path;
+		stream->sink.in_place = request->in_place;
 		stream->sink.temporary = request->temporary != NULL ? mv_dist_sftp_path(exchange, request->temporary) : NULL;
 		if (request->temporary != NULL && exchange->files > 0 && !exchange->anew)
 			stream->sink.resume = MV_RESUME_REREAD;

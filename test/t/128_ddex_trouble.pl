@@ -1,7 +1,6 @@
 # Partners who take messages of DDEX by SFTP, in trouble: servers that end in
-# the middle of a file, are full, have another key, refuse us; and kill -9 after
-# every step, carried out there and its answer lost, with and without a change in
-# between.
+# the middle of a file, are full, have another key, refuse us; and kill -9 with
+# a change behind it. kill -9 after every step is 129_killed_ddex.pl.
 use MusicVerse::Test;
 use MusicVerse::Stream;
 use MusicVerse::Ddex;
@@ -113,7 +112,7 @@ $partner->wait_status($id, 'processing');
 pass('until it can');
 $partner->configure;
 
-# ---- kill -9 after every step
+# ---- kill -9
 
 sql($node, q{
 	create table hold (step text primary key);
@@ -140,31 +139,6 @@ sub kill_at
 	kill KILL => $pid;
 	wait_for(sub { my $now = eval { sql($node, 'select pid from musicverse.distribution_status') }; $now && $now ne $pid }, 60, 'another worker');
 	return;
-}
-
-foreach my $choreography (qw(release_by_release batch))
-{
-	my $batch   = $choreography eq 'batch';
-	my $partner = partner($batch ? 'killbatch' : 'killone', choreography => $choreography);
-	foreach my $step (qw(name mkdir audio cover prepare message), $batch ? 'complete' : (), qw(list read judge))
-	{
-		my $id = $partner->release({ title => "Killed at $step" });
-		my $late = $step =~ /^(list|read|judge)$/;
-		kill_at($step, sub { $partner->submit($id) }) unless $late;
-		$partner->submit($id) if $late;
-		$partner->wait_status($id, 'processing', 90);
-		my ($delivery) = wait_for(sub { ($partner->of($id))[0] }, 60, 'the delivery');
-		kill_at($step, sub { $partner->acknowledge($delivery, status => 'ReleaseReceived') if $step ne 'list' }) if $late;
-		$partner->acknowledge($delivery, status => 'ReleaseMadeAvailableToConsumers');
-		$partner->wait_status($id, 'live', 90);
-		my @all = $partner->of($id);
-		is(scalar(@all), 1, "$choreography, killed at $step: one delivery");
-		is(MusicVerse::Ddex::wrong_files($all[0]), '', 'which is whole');
-		is(scalar(grep { /\.part$/ } map { MusicVerse::Ddex::under($_) } $all[0]{dir}, "$all[0]{dir}/resources", $all[0]{folder}), 0, 'and nothing is left of attempts');
-	}
-	my @folders = MusicVerse::Ddex::under("$partner->{dir}/in");
-	is(scalar(@folders), scalar(@{ [ $partner->deliveries ] }), "$choreography: no folder without a delivery");
-	is(scalar(grep { /BatchComplete/ } map { MusicVerse::Ddex::under($_) } @folders), $batch ? scalar(@folders) : 0, "$choreography: one manifest each") if $batch;
 }
 
 # ---- what completes a delivery is there, its answer lost, and the release changed since
