@@ -3,15 +3,21 @@
  * laid into its directory, file by file.
  *
  *   folder -> audio.<n> -> cover -> metadata; clear, where a file is in the way
+ *   takedown: removal_folder -> removal
+ *   cancel: the same, or withdraw, where the metadata never were there
  *
  * metadata.xml is the last, as what reads the directory begins with it. A new
  * revision sends the files again only when their addresses have changed, else
  * the metadata alone; a takedown is metadata that clear nothing for sale. What
  * became of it is confirmed, or looked up: nothing comes back this way.
  *
+ * Until it is whole a file is called .part, which is continued by the same
+ * revision only: folder removes what one before has left.
+ *
  * What is kept in the state:
  *   vendor_id, files (a digest of the addresses of what is sent), sent_rev,
- *   folder_rev, removal (folder, then sent)
+ *   folder_rev, removal (folder, then sent), was_there (metadata, maybe of an
+ *   answer that was lost)
  *   clear (a file that is in the way: an earlier one, or ours, and its answer
  *   was lost)
  *   f<n>_rev, _name, _bytes, _md5 of a track's file; cover_rev and so on
@@ -74,19 +80,25 @@ source_of(const MvJob *job, int n)
 	return mv_json_text(job->release, n < 0 ? "cover_url" : psprintf("tracks.%d.audio_url", n));
 }
 
+/* A track's, or the cover's, without its suffix */
+static char *
+stem_of(const MvJob *job, int n)
+{
+	return n < 0 ? vendor_id(job) : psprintf("%s_01_%03d", vendor_id(job), n + 1);
+}
+
 /* In the package's folder; its suffix is what was found of the file, or else its address says */
 static char *
 name_of(const MvJob *job, int n)
 {
 	const char *format = n < 0 ? NULL : mv_json_text(job->release, psprintf("tracks.%d.file.format", n));
 	char	   *name = mv_file_name(source_of(job, n), n < 0 ? "cover.jpg" : "audio.wav");
-	char	   *id = vendor_id(job);
 
 	if (format == NULL || strspn(format, "abcdefghijklmnopqrstuvwxyz0123456789") != strlen(format) || *format == '\0')
 		format = strrchr(name, '.') + 1;
 	else if (strcmp(format, "rf64") == 0)
 		format = "wav";
-	return n < 0 ? psprintf("%s.%s", id, format) : psprintf("%s_01_%03d.%s", id, n + 1, format);
+	return psprintf("%s.%s", stem_of(job, n), format);
 }
 
 static char *
@@ -128,12 +140,13 @@ plan_removal(const MvJob *job)
 {
 	const char *removal = mv_json_text(job->state, "removal");
 
-	/* a folder without its metadata is nothing */
-	if (mv_json_int(job->state, "sent_rev", 0) == 0 && !(job->unsure && mv_is_step(job->last_step, "metadata")))
-		return NULL;
-	if (removal == NULL)
+	if (removal != NULL)
+		return strcmp(removal, "folder") == 0 ? "removal" : NULL;
+	if (mv_json_int(job->state, "sent_rev", 0) > 0 || mv_json_text(job->state, "was_there") != NULL ||
+		(job->unsure && (mv_is_step(job->last_step, "metadata") || mv_is_step(job->last_step, "removal_folder"))))
 		return "removal_folder";
-	return strcmp(removal, "folder") == 0 ? "removal" : NULL;
+	/* a folder without its metadata is nothing to anybody */
+	return mv_json_int(job->state, "folder_rev", 0) > 0 || job->unsure ? "withdraw" : NULL;
 }
 
 const char *
@@ -148,7 +161,7 @@ mv_itmsp_plan(const MvJob *job)
 
 /* One that may fail: the folder may be there, the file gone */
 static void
-start_command(MvSftpVerb verb, const char *path, MvRequest *request)
+add_command(MvSftpVerb verb, const char *path, MvRequest *request)
 {
 	MvSftpLine *line = palloc0(sizeof(MvSftpLine));
 
@@ -156,21 +169,61 @@ start_command(MvSftpVerb verb, const char *path, MvRequest *request)
 	line->may_fail = true;
 	line->path = path;
 	request->sftp = MV_SFTP_COMMANDS;
-	request->commands = list_make1(line);
+	request->commands = lappend(request->commands, line);
+}
+
+static char *
+part_of(const MvJob *job, const char *stem)
+{
+	return path_of(job, psprintf("%s.part", stem));
+}
+
+/* What an attempt may have left that was not done */
+static void
+remove_parts(const MvJob *job, MvRequest *request)
+{
+	for (int n = -1; n < mv_json_length(job->release, "tracks"); n++)
+		add_command(MV_SFTP_DELETE, part_of(job, stem_of(job, n)), request);
+	add_command(MV_SFTP_DELETE, part_of(job, "metadata"), request);
 }
 
 static void
-start_put(const MvJob *job, const char *name, MvRequest *request)
+start_folder(const MvJob *job, MvRequest *request)
+{
+	add_command(MV_SFTP_MKDIR, psprintf("/%s.itmsp", vendor_id(job)), request);
+	remove_parts(job, request);
+}
+
+static void
+start_withdraw(const MvJob *job, MvRequest *request)
+{
+	remove_parts(job, request);
+	for (int n = -1; n < mv_json_length(job->release, "tracks"); n++)
+	{
+		char	   *name = mv_json_text(job->state, file_key(n, "name"));
+
+		if (name != NULL)
+			add_command(MV_SFTP_DELETE, path_of(job, name), request);
+		if (source_of(job, n) != NULL)
+			add_command(MV_SFTP_DELETE, path_of(job, name_of(job, n)), request);
+	}
+	add_command(MV_SFTP_RMDIR, psprintf("/%s.itmsp", vendor_id(job)), request);
+}
+
+/* The folder was made: where it isn't, somebody has taken it away, and what was in it */
+static void
+start_put(const MvJob *job, const char *name, const char *stem, MvRequest *request)
 {
 	request->sftp = MV_SFTP_PUT;
 	request->path = path_of(job, name);
-	request->temporary = path_of(job, psprintf("%s.part", name));
+	request->temporary = part_of(job, stem);
+	request->in_place = true;
 }
 
 static void
 start_file(const MvJob *job, int n, MvRequest *request)
 {
-	start_put(job, name_of(job, n), request);
+	start_put(job, name_of(job, n), stem_of(job, n), request);
 	request->source_url = source_of(job, n);
 	request->source_sha256 = n < 0 ? NULL : mv_json_text(job->release, psprintf("tracks.%d.file.sha256", n));
 }
@@ -181,7 +234,7 @@ start_metadata(const MvJob *job, const char *scope, MvRequest *request)
 	static SPIPlanPtr plan = NULL;
 	Jsonb	   *args[5] = {job->release, job->config, mv_json_of_text(vendor_id(job)), mv_json_of_text(scope), job->state};
 
-	start_put(job, "metadata.xml", request);
+	start_put(job, "metadata.xml", "metadata", request);
 	request->body = ask(&plan, "musicverse._itmsp_sent($1, $2, $3 #>> '{}', $4 #>> '{}', $5)", 5, args);
 }
 
@@ -189,9 +242,11 @@ void
 mv_itmsp_start(const MvJob *job, const char *step, MvRequest *request)
 {
 	if (mv_is_step(step, "folder") || mv_is_step(step, "removal_folder"))
-		start_command(MV_SFTP_MKDIR, psprintf("/%s.itmsp", vendor_id(job)), request);
+		start_folder(job, request);
+	else if (mv_is_step(step, "withdraw"))
+		start_withdraw(job, request);
 	else if (mv_is_step(step, "clear"))
-		start_command(MV_SFTP_DELETE, path_of(job, mv_json_text(job->state, "clear")), request);
+		add_command(MV_SFTP_DELETE, path_of(job, mv_json_text(job->state, "clear")), request);
 	else if (mv_is_step(step, "audio"))
 		start_file(job, mv_track_of(step), request);
 	else if (mv_is_step(step, "cover"))
@@ -209,6 +264,7 @@ mv_itmsp_start(const MvJob *job, const char *step, MvRequest *request)
 static void
 finish_file(const MvJob *job, int n, const MvResponse *response, MvOutcome *outcome)
 {
+	mv_learn(outcome, "files", NULL);	/* of those that were known it isn't one any more */
 	mv_learn_int(outcome, file_key(n, "rev"), job->revision);
 	mv_learn(outcome, file_key(n, "name"), name_of(job, n));
 	mv_learn(outcome, file_key(n, "bytes"), psprintf(INT64_FORMAT, response->bytes));
@@ -235,12 +291,26 @@ put_by(const MvJob *job, const char *step)
 	return mv_is_step(step, "metadata") || mv_is_step(step, "removal") ? "metadata.xml" : NULL;
 }
 
+/* It is gone, with what was in it */
+static void
+forget_folder(const MvJob *job, MvOutcome *outcome)
+{
+	mv_learn(outcome, "folder_rev", NULL);
+	mv_learn(outcome, "removal", NULL);
+	if (mv_same_text(mv_json_text(job->state, "files"), digest(job)))
+		return;					/* Apple has them already */
+	for (int n = -1; n < mv_json_length(job->release, "tracks"); n++)
+		mv_learn(outcome, file_key(n, "rev"), NULL);
+}
+
 static void
 take_failure(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
 {
 	if (response->status == 409 && put_by(job, step) != NULL)
 	{
 		mv_learn(outcome, "clear", put_by(job, step));
+		if (mv_is_step(step, "metadata"))
+			mv_learn_int(outcome, "was_there", 1);
 		return;
 	}
 	mv_outcome_of_status(response, response->status == 404 ? "SFTP: the package's folder is gone" : "SFTP: the server refuses the file",
@@ -248,14 +318,16 @@ take_failure(const MvJob *job, const char *step, const MvResponse *response, MvO
 	if (response->status == 404)
 	{
 		outcome->kind = MV_AGAIN;
-		mv_learn(outcome, "folder_rev", NULL);
+		forget_folder(job, outcome);
 	}
 }
 
 void
 mv_itmsp_finish(const MvJob *job, const char *step, const MvResponse *response, MvOutcome *outcome)
 {
-	if (response->status != 200)
+	if (response->status == 404 && job->unsure && mv_is_step(step, "metadata"))
+		finish_metadata(job, outcome);	/* it was there, and whoever reads the directory has taken it */
+	else if (response->status != 200)
 		take_failure(job, step, response, outcome);
 	else if (mv_is_step(step, "folder"))
 	{
@@ -264,6 +336,11 @@ mv_itmsp_finish(const MvJob *job, const char *step, const MvResponse *response, 
 	}
 	else if (mv_is_step(step, "clear"))
 		mv_learn(outcome, "clear", NULL);
+	else if (mv_is_step(step, "withdraw"))
+	{
+		mv_learn(outcome, "folder_rev", NULL);
+		outcome->kind = MV_DONE;
+	}
 	else if (mv_is_step(step, "audio"))
 		finish_file(job, mv_track_of(step), response, outcome);
 	else if (mv_is_step(step, "cover"))

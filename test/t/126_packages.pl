@@ -1,6 +1,7 @@
 # Packages for those without an API: what is in them, whatever a release is
 # called, judged by other tools; fetching them by SQL, by the gateway, in part;
-# confirming by hand; kill -9 of both workers; Apple's packages, fetched and sent.
+# confirming by hand; kill -9 of the media worker; Apple's packages, fetched and
+# sent. kill -9 of the other one is 129_killed_packages.pl.
 use lib 'test/lib';
 use utf8;
 use Digest::SHA qw(sha256_hex);
@@ -254,37 +255,6 @@ judged(fetched($id));
 is(sql($node, "select count(*) from musicverse.media_work where kind = 'package' and input #>> '{release,title}' = 'Held'"), 1, 'the media worker was killed twice in the middle: one package');
 is(scalar(() = glob $node->data_dir . '/musicverse_media/*/*.part'), 0, 'and nothing half done is left');
 
-# A worker of this pid that is about to settle the step waits there
-sql($node, q{create table public.held (step text, pid int);
-	create function public.hold() returns trigger language plpgsql as $$
-	begin
-		perform pg_catalog.pg_sleep(600) from public.held h
-		  where h.pid = pg_catalog.pg_backend_pid() and h.step = new.step and old.begun_at is not null and new.begun_at is null;
-		return new;
-	end $$;
-	create trigger hold before update on musicverse.distribution_work for each row execute function public.hold()});
-# Submits a release, kills the worker there, and waits for another one
-sub killed_at
-{
-	my ($step, $killed_release) = @_;
-	my $killed = sql($node, 'select pid from musicverse.distribution_status');
-	sql($node, "truncate public.held; insert into public.held values ('$step', $killed)");
-	submit($node, $killed_release);
-	wait_for_sql($node, "select wait_event from pg_stat_activity where pid = $killed", 'PgSleep', 60, "the worker to be at $step");
-	kill 'KILL', $killed;
-	wait_for(sub { my $now = eval { sql($node, 'select pid from musicverse.distribution_status') }; $now && $now ne $killed }, 60, 'another worker');
-	return;
-}
-foreach my $step (qw(pack look))
-{
-	$id = release(['distrokid'], { title => "Killed at $step" }, 'One');
-	killed_at($step, $id);
-	wait_target($id, 'processing');
-	is(sql($node, "select count(*) from musicverse.media_work where kind = 'package' and input #>> '{release,title}' = 'Killed at $step'"), 1, "killed at $step: one package");
-	is(sql($node, "select count(*) from musicverse.distribution_history where distribution_id = '$id' and status = 'processing'"), 1, 'told once');
-	judged(fetched($id));
-}
-
 # ---- Apple's, fetched
 
 sub attributes
@@ -348,19 +318,6 @@ wait_for_sql($node, "select state ->> 'removal' from musicverse.distribution_wor
 like(slurp_file($sftp->file("$folder/metadata.xml")), qr{<cleared_for_sale>false</}, 'so is the takedown');
 sql($node, "select musicverse.confirm_distribution('$id', 'apple_music')");
 is(targets_of($node, $id), 'apple_music taken_down', 'which is confirmed as well');
-
-foreach my $step (qw(folder audio.0 cover metadata))
-{
-	$id = release(['apple_music'], { title => "Killed at $step" }, 'One');
-	killed_at($step, $id);
-	wait_target($id, 'processing', 'apple_music');
-	$folder = sql($node, "select state ->> 'vendor_id' from musicverse.distribution_work where distribution_id = '$id'") . '.itmsp';
-	my @there = map { s{.*/}{}r } glob $sftp->file("$folder/*");
-	is(scalar(@there), 3, "killed at $step: audio, cover, metadata");
-	$at = attributes(slurp_file($sftp->file("$folder/metadata.xml")));
-	my ($audio) = grep { /flac$/ } @there;
-	is($at->('string(' . el('package/album/tracks') . '/*' . el('audio_file/checksum') . ')'), md5_hex(slurp_file($sftp->file("$folder/$audio"))), 'which fit');
-}
 
 # ---- confirmed by a look-up
 
