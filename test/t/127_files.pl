@@ -3,7 +3,9 @@
 use lib 'test/lib';
 use Digest::MD5 qw(md5_hex);
 use Digest::SHA qw(sha256_hex);
+use MusicVerse::Ddex ();
 use MusicVerse::LabelGrid;
+use MusicVerse::Stream;
 use MusicVerse::Test;
 
 our $submitting = '';
@@ -142,6 +144,22 @@ my $number = sql($node, "select musicverse._labelgrid_catalogue_number(id, '{}')
 my ($theirs) = grep { $_->{cat} eq $number } @{ $partner->state->{releases} };
 cmp_ok($theirs->{photo}, '>', $cover->{cover}{bytes}, 'the partner has it');
 is(sql($node, "select input -> 'peaks' is not null from musicverse.media_work where id = '$cover->{cover}{media}'"), 't', 'it is of the peaks of its track');
+
+# ---- wanted once more, when what was made is forgotten
+
+sql($node, q{select musicverse.configure_isrc_prefix('QZABC'), musicverse.configure_gtin_prefix('061414111')});
+my $ddex = MusicVerse::Ddex->new($node, MusicVerse::Stream::Sftp->start, undef, 'again', audio => 'flac', validate => JSON::PP::false);
+$id = release({ title => 'Once more' }, ['again'], '/again.wav?frames=60000');
+submit($node, $id);
+$ddex->wait_status($id, 'processing');
+my $first = wait_for(sub { ($ddex->of($id))[0] }, 60, 'the delivery');
+wait_for_sql($node, "select state ? 'sent_at' from musicverse.distribution_work where distribution_id = '$id'", 't', 60, 'it to be told');
+is(sql($node, "select files #>> '{tracks,0,file,format}' from musicverse.distribution_work where distribution_id = '$id'"), 'flac', 'a release is delivered with a file that was made for it');
+sql($node, q{delete from musicverse.media_work where kind = 'flac'});
+$ddex->acknowledge($first, status => 'ProcessingErrorAtReleaseDistributor', action => 'ResendXmlAndResources');
+my $second = wait_for(sub { ($ddex->of($id))[1] }, 60, 'another delivery');
+is(MusicVerse::Ddex::wrong_files($second), '', 'it is made once more when the partner wants all again');
+is_deeply($second->{files}, $first->{files}, 'under the same names');
 
 # ---- turned off
 
