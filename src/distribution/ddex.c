@@ -449,4 +449,10 @@ ddex_start(const MvJob *job, const char *step, MvRequest *request)
 		request->nothing = true;
 }
 
-const MvConnector mv_ddex_sftp = {.name = "ddex_sftp", .heeds_others = true, .plan = ddex_plan, .start = ddex_start, .finish = mv_ddex_finish};
+const MvConnector mv_ddex_sftp = {
+	.name = "ddex_sftp",
+	.heeds_others = true,
+	.plan = ddex_plan,
+	.start = ddex_start,
+	.finish = mv_ddex_finish
+};

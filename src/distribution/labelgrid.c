@@ -213,4 +213,9 @@ labelgrid_plan(const MvJob *job, MvPlan *plan)
 	plan->step = job->goal == MV_TAKEDOWN ? plan_takedown(job) : plan_delivery(job);
 }
 
-const MvConnector mv_labelgrid = {.name = "labelgrid", .plan = labelgrid_plan, .start = mv_labelgrid_start, .finish = mv_labelgrid_finish};
+const MvConnector mv_labelgrid = {
+	.name = "labelgrid",
+	.plan = labelgrid_plan,
+	.start = mv_labelgrid_start,
+	.finish = mv_labelgrid_finish
+};

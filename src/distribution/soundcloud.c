@@ -190,5 +190,11 @@ soundcloud_plan(const MvJob *job, MvPlan *plan)
 		plan->step = plan_publication(job);
 }
 
-const MvConnector mv_soundcloud = {.name = "soundcloud", .account_path = "/me", .token_scheme = "OAuth", .plan = soundcloud_plan, .start = mv_soundcloud_start,
-	.finish = mv_soundcloud_finish};
+const MvConnector mv_soundcloud = {
+	.name = "soundcloud",
+	.account_path = "/me",
+	.token_scheme = "OAuth",
+	.plan = soundcloud_plan,
+	.start = mv_soundcloud_start,
+	.finish = mv_soundcloud_finish
+};

@@ -346,4 +346,10 @@ verifier_finish(const MvJob *job, const char *step, const MvResponse *response, 
 		outcome->message = NULL;
 }
 
-const MvConnector mv_verifier = {.name = "verifier", .heeds_others = true, .plan = verifier_plan, .start = verifier_start, .finish = verifier_finish};
+const MvConnector mv_verifier = {
+	.name = "verifier",
+	.heeds_others = true,
+	.plan = verifier_plan,
+	.start = verifier_start,
+	.finish = verifier_finish
+};
