@@ -13,7 +13,6 @@ my $node = new_cluster('killed_packages', 'musicverse.inspect_audio' => 'off');
 my ($pid, $out) = start_process('files', 'node', "$root/test/partners/files.js");
 my $files = do { my $at = from_json(scalar <$out>); "http://$at->{host}:$at->{port}" };
 my $sftp  = MusicVerse::Stream::Sftp->start(log => 1);
-my $http  = http_server();
 my $killed = MusicVerse::Killed->new($node);
 my $user  = user(1);
 my $count = 0;
@@ -40,7 +39,7 @@ sub wait_work { my ($id, $what, $expected) = @_; wait_for_sql($node, "select $wh
 sub state_of { my ($id, $name) = @_; return $killed->ask("select state ->> '$name' from musicverse.distribution_work where distribution_id = '$id'"); }
 
 # All audio_url of a release are others
-sub other_audio { my ($id, $url) = @_; return "select musicverse.update_release('$id', jsonb_build_object('tracks', (select jsonb_agg(t || jsonb_build_object('audio_url', '$url' || n || '.flac') order by n) from jsonb_array_elements(metadata -> 'tracks') with ordinality e (t, n)))) from musicverse.distributions where id = '$id'"; }
+sub other_audio { my ($id, $url, $size) = @_; $size //= ''; return "select musicverse.update_release('$id', jsonb_build_object('tracks', (select jsonb_agg(t || jsonb_build_object('audio_url', '$url' || n || '.flac$size') order by n) from jsonb_array_elements(metadata -> 'tracks') with ordinality e (t, n)))) from musicverse.distributions where id = '$id'"; }
 
 # What is there of a release: the packages that were made, or the folder at the server
 sub there
@@ -159,10 +158,10 @@ foreach my $kind (qw(bundle itmsp sent))
 
 # a part of one revision's file is not the beginning of the next one's
 {
-	my $id = release('apple_music', audio => "$http->{base}/source?size=3000000&rate=3000000&seed=old");
+	my $id = release('apple_music', audio => "$files/held.flac?size=2000000");
 	submit($id);
 	my $part = wait_for(sub { (grep { -s $_ > 500_000 } glob $sftp->file('MV*.itmsp/*_001.*part'))[0] }, 60, 'a part of the file');
-	$killed->resumed_at($id, 'audio', other_audio($id, "$files/another"));
+	$killed->resumed_at($id, 'audio', other_audio($id, "$files/longer", '?size=3000000'));
 	kill KILL => $killed->ask('select pid from musicverse.distribution_status');
 	wait_for_sql($node, "select status from musicverse.distribution_targets where distribution_id = '$id'", 'processing', 90, 'the package');
 	$killed->rest($id);
