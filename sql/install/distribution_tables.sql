@@ -363,8 +363,11 @@ create trigger a_ensure_account before insert on partner_accounts
     for each row execute function ensure_account('user_id');
 create trigger a_ensure_account before insert on partner_authorizations
     for each row execute function ensure_account('user_id');
+-- of what the user sees: requests to the partner come and go
 create trigger touch_updated_at before update on partner_accounts
-    for each row execute function touch_updated_at();
+    for each row when ((old.status, old.external_id, old.username, old.external_url, old.last_error, old.connected_at)
+        is distinct from (new.status, new.external_id, new.username, new.external_url, new.last_error, new.connected_at))
+    execute function touch_updated_at();
 
 -- ---- the states of a target
 

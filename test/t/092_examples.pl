@@ -264,6 +264,7 @@ foreach my $version (qw(v1 v2))
 	ask($version, $_->[0], 404, 'of no such partner', $_->[1], "/api/$version/partners/nobody/$_->[2]", { %key, 'content-type' => 'application/json' }, $_->[3])
 	  foreach [ 'authorize_partner', 'POST', 'authorize', { redirect_uri => 'https://a.example.com/' } ], [ 'partner_authorized', 'POST', 'authorized', { state => 'x', code => 'y' } ], [ 'get_partner_account', 'GET', 'account' ], [ 'disconnect_partner', 'DELETE', 'account' ];
 	is(run_example($version, 'partner_authorized', state => $state)->{status}, 'pending', "$version partner_authorized: the code waits for the worker");
+	wait_for_sql($node, "select last_error is not null from musicverse.partner_accounts where partner = 'soundcloud'", 't', 60, 'the worker to have asked in vain');
 	is(run_example($version, 'get_partner_account')->{status}, 'pending', "$version get_partner_account: and so it is shown");
 	run_example($version, 'disconnect_partner');
 
