@@ -227,7 +227,7 @@ foreach my $n (1 .. 100_000)
 put($crowd, 'last.tsv',  report('C1', 7));
 put($crowd, 'last.ctrl', '');
 look($crowd);
-is(sql($node, q{select count(*) from musicverse.report_files where partner = 'crowd'}), 10001, 'a folder of 100000 names is read');
+wait_for_sql($node, q{select count(*) from musicverse.report_files where partner = 'crowd'}, '10001', 60, 'a folder of 100000 names to be read, in two looks');
 is(state($crowd, 'last.tsv') . ' ' . streams($crowd), 'imported|10|7|0 7', 'and what is good in it imported');
 
 # ---- what is no profile
