@@ -16,7 +16,7 @@
 -- import_dsr(), of which the one made last counts.
 --
 -- Locks: the row of the folder, for which the worker never waits; then those of
--- an import.
+-- its files, and of an import.
 
 create table report_folders (
     partner         text primary key references partners on update cascade on delete cascade,
@@ -155,7 +155,9 @@ create function fetch_reports(partner text, again boolean default false) returns
 language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
 #variable_conflict use_variable
 begin
-    if not exists (select from report_folders r where r.partner = partner) then
+    -- before its files, as the worker does, which may import one just now
+    perform from report_folders r where r.partner = partner for no key update;
+    if not found then
         raise exception 'no reports are fetched from partner "%"', coalesce(partner, 'null')
             using errcode = 'P0002', hint = 'Say where they are in its config: {"reports": {"directory": "reports"}}.';
     end if;
