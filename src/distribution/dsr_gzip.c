@@ -28,6 +28,7 @@ struct DsrGzip
 	bool		between;		/* a member has ended */
 	bool		at_end;			/* of what is read */
 	const char *problem;
+	char		told[128];		/* the problem, where it has numbers: rows may be freed before it is read */
 	char		piece[PIECE];
 };
 
@@ -121,9 +122,12 @@ static void
 judge_length(DsrGzip *gzip)
 {
 	if (gzip->out > (int64) dsr_max_report_kb * 1024)
-		gzip->problem = psprintf("unpacked it has more than %d kB, which is musicverse.max_report", dsr_max_report_kb);
+		snprintf(gzip->told, sizeof(gzip->told), "unpacked it has more than %d kB, which is musicverse.max_report", dsr_max_report_kb);
 	else if (gzip->out > SMALL && gzip->out / MAX_RATIO > gzip->in)
-		gzip->problem = psprintf("unpacked it has more than %d times its length: no report is like that", MAX_RATIO);
+		snprintf(gzip->told, sizeof(gzip->told), "unpacked it has more than %d times its length: no report is like that", MAX_RATIO);
+	else
+		return;
+	gzip->problem = gzip->told;
 }
 
 size_t

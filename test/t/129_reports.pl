@@ -185,6 +185,7 @@ my %files = (
 	'cut.tsv.gz'        => substr(packed(report('B3', 5000, random => 1)), 0, 30000),
 	'garbage.tsv.gz'    => "\x1f\x8b\x08\0" . 'x' x 5000,
 	'bomb.tsv.gz'       => packed("HEAD\t" . "\0" x 300_000_000),
+	'lines.tsv.gz'      => packed(report('B6', 1_200_000)),
 	'nozip.tsv.gz'      => report('B4', 3),
 	'behind.tsv.gz'     => packed(report('B5', 3)) . 'more');
 put($bad, $_, $files{$_}) foreach keys %files;
@@ -199,6 +200,7 @@ like(reason($bad, 'cut.tsv'),        qr/FOOT or SRFO/,                          
 like(reason($bad, 'cut.tsv.gz'),     qr/^what was packed ends in the middle: it was cut/,       'no end of what is packed');
 like(reason($bad, 'garbage.tsv.gz'), qr/^what was packed is damaged/,                           'damaged');
 like(reason($bad, 'bomb.tsv.gz'),    qr/^unpacked it has more than 200 times its length/,       'a bomb');
+like(reason($bad, 'lines.tsv.gz'),   qr/^unpacked it has more than 200 times its length/,       'a bomb of good lines');
 like(reason($bad, 'behind.tsv.gz'),  qr/^something else is behind/,                             'something behind it');
 like(reason($bad, 'huge.tsv'),       qr/longer than the 4294967296 bytes that are taken/,       'huge, which is known before it comes');
 is(sql($node, q{select count(*) from musicverse.report_files where partner = 'bad' and (file_name !~ '^[A-Za-z0-9_.]+$' or file_name in ('link.tsv', 'folder.tsv'))}), 0, 'names that no report has, links and folders are not looked at');
@@ -215,7 +217,7 @@ put($bad, 'behind.tsv.gz', packed(report('B5', 3)));
 sql($node, q{select musicverse.fetch_reports('bad', true)});
 wait_for_sql($node, q{select count(*) from musicverse.report_files where partner = 'bad' and state = 'due'}, '0', 60, 'what was refused to be fetched again');
 is(sql($node, q{select string_agg(file_name, ' ' order by file_name) from musicverse.report_files where partner = 'bad' and state = 'refused' and sha256 is not null}),
-	'bomb.tsv.gz counts.tsv cut.tsv cut.tsv.gz empty.tsv garbage.tsv garbage.tsv.gz', 'it is refused again') or diag(json([ sql_rows($node, q{select file_name, state, reason from musicverse.report_files where partner = 'bad'}) ]));
+	'bomb.tsv.gz counts.tsv cut.tsv cut.tsv.gz empty.tsv garbage.tsv garbage.tsv.gz lines.tsv.gz', 'it is refused again') or diag(json([ sql_rows($node, q{select file_name, state, reason from musicverse.report_files where partner = 'bad'}) ]));
 
 # a hundred thousand names
 my $crowd = partner('crowd', control_files => JSON::PP::true);
