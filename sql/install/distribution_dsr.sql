@@ -215,13 +215,20 @@ comment on function _list_recordings() is 'Keeps release_recordings';
 create trigger list_recordings after insert or update of metadata on distributions
     for each row execute function _list_recordings();
 
--- A code is somebody's when a release of his that he has sent off names it
+-- A UPC is somebody's when a release of his that he has sent off names it. That
+-- an ISRC is merely named proves nothing: a partner gives one after the other, so
+-- the next one can be guessed, and would be kept from whom it is given to.
 create function _is_code_of_others(owner uuid, gtin text, isrc text) returns boolean
 language sql stable set search_path = musicverse, pg_catalog, pg_temp as $$
     select exists (select from release_recordings r join distributions d on d.id = r.distribution_id
-                    where (r.upc = gtin or r.isrc = _is_code_of_others.isrc) and d.user_id <> owner and d.status not in ('pending', 'cancelled', 'taken_down'))
+                    where (r.upc = gtin
+                           or r.isrc = _is_code_of_others.isrc
+                              and exists (select from distribution_targets t, jsonb_each_text(t.identifiers -> 'isrcs') g
+                                           where t.distribution_id = d.id and g.value = _is_code_of_others.isrc))
+                      and d.user_id <> owner and d.status not in ('pending', 'cancelled', 'taken_down'))
 $$;
-comment on function _is_code_of_others(uuid, text, text) is 'Does a release that somebody else has sent off name the UPC (of 14 digits) or the ISRC?';
+comment on function _is_code_of_others(uuid, text, text) is
+    'Does a release that somebody else has sent off name the UPC (of 14 digits), or was it given the ISRC by a partner?';
 
 -- What a connector learned as given_upc and t<n>_given_isrc. What was given
 -- first stays, as do the release's own codes; what is no code, or somebody

@@ -83,6 +83,18 @@ like(sql_error($node, sprintf q{select musicverse.create_distribution(%s, array(
 	'{"title": "Claimed", "artist": "Mira", "label": "M", "language": "en", "p_line": "2026 M", "c_line": "2026 M", "upc": "614141123452"}')}, lit($other), $theirs)->{message},
 	qr/upc|UPC/, 'who claims a given code as his own is refused');
 
+# who guesses what is given next gets nothing by it
+my $guess = $partner->release($node, $other, { title => 'Guessed' });
+sql($node, sprintf q{select musicverse.update_release('%s', '{"tracks": [{"track_id": "%s", "isrc": "QZABC2600020"}]}')}, $guess, track_of($guess, 1));
+$partner->control(live => \1, gives => { upc => '4012345678901', isrc => 'QZABC260003' });
+submit($node, $guess);
+wait_for_sql($node, "select identifiers from musicverse.distribution_targets where distribution_id = '$guess' and platform = 'spotify'", '{"upc": "4012345678901"}', 60, 'a UPC to be given');
+wait_release($node, $guess, 'live', 60);
+$id = live($user, { title => 'Next' }, { upc => '042100005264', isrc => 'QZABC260002' });
+is_deeply(identifiers($id), { upc => '042100005264', isrcs => { track_of($id, 1) => 'QZABC2600020' } }, 'an ISRC that somebody else has named in advance is kept');
+is(earned('042100005264', 'QZABC2600020'), join(' ', $id, track_of($id, 1)), 'and its sales are his whom it was given to');
+is(earned('4012345678901', 'QZABC2600020'), join(' ', $guess, track_of($guess, 1)), 'with the UPC of the other they are the other\'s');
+
 # ---- garbage
 
 foreach my $garbage (12, 'x' x 5000, '614141123453', "' or 1", { a => 1 }, [])
