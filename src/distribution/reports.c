@@ -28,6 +28,7 @@
 
 #define MAX_NAME	200				/* as long as the name of a report may be */
 #define MAX_FIELDS	32
+#define MAX_TIME	20				/* of each field of a time */
 #define LEAST_FIELDS 6			/* kind, length, three of the time, name */
 
 /* ---- lists */
@@ -109,18 +110,25 @@ number_of(Field field)
 	return field.len > 0 ? number : -1;
 }
 
-/* "Nov 25 21:07", as it is: it is only compared */
-static char *
+/* "Nov 25 21:07", as it is: it is only compared. A list may have a million, so nothing is left but the text. */
+static text *
 time_of(const Field *fields, int n)
 {
-	char	   *text = palloc0(1);
+	char		buffer[3 * (MAX_TIME + 1)];
+	int			len = 0;
 
 	for (int i = 0; i < n; i++)
-		text = psprintf("%s%s%s", text, i > 0 ? " " : "", pnstrdup(fields[i].text, Min(fields[i].len, 20)));
-	for (char *c = text; *c != '\0'; c++)
-		if (*c <= ' ' || *c > '~')
-			*c = *c == ' ' ? ' ' : '?';
-	return text;
+	{
+		if (i > 0)
+			buffer[len++] = ' ';
+		for (int at = 0; at < Min(fields[i].len, MAX_TIME); at++)
+		{
+			char		c = fields[i].text[at];
+
+			buffer[len++] = c > ' ' && c <= '~' ? c : '?';
+		}
+	}
+	return cstring_to_text_with_len(buffer, len);
 }
 
 static void
@@ -163,7 +171,7 @@ take_entry(Names *names, const char *line, int len)
 	}
 	names->names[names->n] = PointerGetDatum(cstring_to_text_with_len(name.text, name.len));
 	names->sizes[names->n] = Int64GetDatum(size);
-	names->times[names->n] = CStringGetTextDatum(time_of(&fields[n - 1 - ntime], ntime));
+	names->times[names->n] = PointerGetDatum(time_of(&fields[n - 1 - ntime], ntime));
 	names->n++;
 	return true;
 }
