@@ -144,6 +144,7 @@ select create_webhook(:'a', 'https://hooks.example.com/c', '{*}');
 reset role;
 
 -- a service: all rows, and the writing that its work needs; no secret either
+select _request_media('inspect', '{"url": "https://a.example.com/gone"}', user_id => '00000000-0000-4000-8000-0000000000c3') is not null as asked;
 set role regress_musicverse_service;
 select caller_is_service();
 select relation, own > 0 as own, others > 0 as others from pg_temp.counts();
@@ -156,6 +157,8 @@ select tier from accounts where user_id = :'b';
 select emit_event(:'b', 'track.created', '{"title": "By hand"}') is not null as emitted;
 select url from webhooks where id = :'wb_id';
 select enabled is not null as known from sending_status();
+delete from accounts where user_id = '00000000-0000-4000-8000-0000000000c3';
+select count(*) as of_nobody from media_work where input ->> 'url' = 'https://a.example.com/gone';
 \set VERBOSITY sqlstate
 select secret from webhook_endpoints;
 select _unseal('x', 'y');

@@ -121,9 +121,10 @@ comment on function _media_work_moved() is 'Has the requests for a piece of work
 create trigger media_work_moved after update of state, next_attempt_at on media_work
     for each row when (new.state <> old.state or new.next_attempt_at is distinct from old.next_attempt_at) execute function _media_work_moved();
 
--- What was made for users who are all gone goes as soon as the worker looks after its files
+-- What was made for users who are all gone goes as soon as the worker looks after
+-- its files. Whoever deletes an account needs no right to the work.
 create function _media_request_gone() returns trigger
-language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
     if not exists (select from media_requests r where r.work_id = old.work_id) then
         delete from media_work w where w.id = old.work_id and w.state in ('pending', 'failed');
