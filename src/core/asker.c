@@ -18,6 +18,7 @@
 
 #define IDLE_WAIT_MS	30000
 #define ERROR_PAUSE_MS	1000
+#define LONG_SETTLE_US	USECS_PER_SEC
 
 static MvAsker *me;
 static const MvAskerKind *my;
@@ -98,6 +99,18 @@ settle(TimestampTz now)
 	}
 }
 
+/*
+ * False when that isn't all: something is left, or it took so long that more
+ * has been answered since. Steps may be due again by then, and are not to be
+ * planned before their answers are written down.
+ */
+static bool
+settle_all(TimestampTz now)
+{
+	settle(now);
+	return (me->ndone == 0 || me->retry_at > now) && mv_now() - now < LONG_SETTLE_US;
+}
+
 /* ---- the loop ---- */
 
 static void
@@ -149,9 +162,11 @@ turn(TimestampTz now)
 	me->dirty |= mv_worker_was_woken(&me->base);
 	if (error_until <= now)
 	{
+		bool		settled = true;
+
 		if (me->ndone > 0 && me->retry_at <= now)
-			settle(now);
-		if (plan_wanted(now))
+			settled = settle_all(now);
+		if (settled && plan_wanted(now))
 			plan(now);
 		mv_loop_pump(me->loop);
 	}

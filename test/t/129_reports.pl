@@ -6,6 +6,7 @@ use Digest::SHA qw(sha256_hex);
 use File::Path qw(make_path);
 use IO::Compress::Gzip ();
 use MusicVerse::Ddex;
+use MusicVerse::LabelGrid;
 use MusicVerse::Stream;
 use MusicVerse::Test;
 
@@ -231,6 +232,31 @@ put($crowd, 'last.ctrl', '');
 look($crowd);
 wait_for_sql($node, q{select count(*) from musicverse.report_files where partner = 'crowd'}, '10001', 60, 'a folder of 100000 names to be read, in two looks');
 is(state($crowd, 'last.tsv') . ' ' . streams($crowd), 'imported|10|7|0 7', 'and what is good in it imported');
+
+# ---- others, while an import takes long
+
+my $long = partner('long', control_files => JSON::PP::true);
+my $grid = MusicVerse::LabelGrid->start;
+$grid->configure($node, timeout => 60);
+$grid->control(live => \1, create_release => [ { wait => 8000 } ]);
+my $release = $grid->release($node, $user, { title => 'Meanwhile' });
+submit($node, $release);
+wait_for(sub { $grid->log('create_release') > 0 }, 60, 'a request to be under way');
+sql($node, q{create table public.go_on ();
+	create function public.wait_to_go_on() returns trigger language plpgsql as $$
+	begin while not exists (select from public.go_on) loop perform pg_sleep(0.05); end loop; return new; end $$;
+	create trigger wait_to_go_on before insert on musicverse.dsr_reports for each row when (new.partner = 'long') execute function public.wait_to_go_on()});
+put($long, 'long.tsv',  report('C2', 8));
+put($long, 'long.ctrl', '');
+sql($node, q{select musicverse.fetch_reports('long')});
+wait_for_sql($node, q{select count(*) from pg_stat_activity a join musicverse.distribution_status d on d.pid = a.pid where a.wait_event = 'PgSleep'}, '1', 90, 'the import');
+my ($asked) = $grid->log('create_release');
+wait_for(sub { time > $asked->{at} / 1000 + 9 }, 60, 'the answer');
+sql($node, q{select musicverse.advance_clock('10 minutes'); insert into public.go_on default values});
+wait_release($node, $release, 'live', 60);
+is(join(' ', map { scalar(() = $grid->log($_)) } 'create_release', 'list_releases'), '1 0', 'what was answered while a report was imported is not asked again');
+is(state($long, 'long.tsv'), 'imported|11|8|0', 'which was imported meanwhile');
+$grid->stop;
 
 # ---- what is no profile
 my $config = sql_json($node, q{select config from musicverse.partners where name = 'plain'});
