@@ -74,6 +74,16 @@ update media_work set state = 'running' where id = :'a';
 update media_work set state = 'running', attempts = 5 where id = _media_id('inspect', 'k');
 select _resume_media_work();
 select state, attempts, last_error from media_work order by attempts;
+savepoint apart;
+-- what was under way together, and ended the worker twice, is not begun together again
+update media_work set state = 'running', attempts = 1, next_attempt_at = null;
+select _resume_media_work();
+select bool_and(next_attempt_at <= _now()) as at_once from media_work;
+update media_work set state = 'running', attempts = 4, next_attempt_at = null;
+select setseed(0.5);
+select _resume_media_work();
+select max(next_attempt_at) - min(next_attempt_at) > interval '1 second' as apart, min(next_attempt_at) > _now() - interval '1 second' and max(next_attempt_at) < _now() + interval '2 minutes' as soon from media_work;
+rollback to apart;
 -- done: facts; then a file, which isn't here
 update media_work set state = 'running' where id = :'a';
 select _settle_media_work(:'a', 'done', null, 'audio/wav', 10, repeat('a', 64), repeat('b', 32), '{"format": "wav"}', null);

@@ -161,6 +161,9 @@ comment on function _forget_media(uuid) is 'Has media made anew when somebody as
 
 -- ---- what the worker does
 
+-- What ends the worker takes with it what is only fetched meanwhile. When that
+-- happens again they are begun apart from each other, so that the one at fault is
+-- given up alone.
 create function _resume_media_work(but uuid[] default '{}') returns bigint
 language plpgsql set search_path = musicverse, pg_catalog, pg_temp as $$
 declare
@@ -168,7 +171,7 @@ declare
 begin
     update media_work k
        set state = case when k.attempts >= 5 then 'failed' else 'pending' end,
-           next_attempt_at = case when k.attempts < 5 then _now() end,
+           next_attempt_at = case when k.attempts < 5 then _now() + random() * (k.attempts - 1) * interval '30 seconds' end,
            finished_at = case when k.attempts >= 5 then _now() end,
            last_error = format('the worker ended %s times while it was at it', k.attempts)
      where k.state = 'running' and k.id <> all (but);
@@ -177,7 +180,7 @@ begin
 end
 $$;
 comment on function _resume_media_work(uuid[]) is
-    'Makes due at once what the last worker left half done, but for what is under way; what it left so five times is given up';
+    'Makes due what the last worker left half done, at once the first time, but for what is under way; what it left so five times is given up';
 
 -- done, failed for good, again later, or back as if it had not been begun
 create function _settle_media_work(id uuid, verdict text, message text, media_type text, bytes bigint, sha256 text, md5 text,
