@@ -169,7 +169,7 @@ suffix_of(int fd, bool is_picture)
 
 /* ---- packing ---- */
 
-static pg_attribute_noreturn() void
+static void
 give_up(MvZip *zip)
 {
 	ereport(ERROR, (errcode(ERRCODE_IO_ERROR), errmsg("could not pack: %s", mv_zip_problem(zip))));
