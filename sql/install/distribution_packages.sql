@@ -11,7 +11,7 @@ create function _safe_name(name text, max_chars int) returns text
 language c immutable strict parallel safe as 'MODULE_PATHNAME', 'musicverse_safe_name';
 comment on function _safe_name(text, int) is 'A name for a file or a folder that any system takes';
 
-create function _plain_json(json jsonb) returns jsonb
+create function _plain_json(value jsonb) returns jsonb
 language c immutable strict parallel safe as 'MODULE_PATHNAME', 'musicverse_plain_json';
 comment on function _plain_json(jsonb) is 'JSON whose strings have no control characters, no marks of direction, and single spaces';
 
