@@ -151,6 +151,8 @@ is(use_account($user), 'login', 'refused again, it is no use');
 
 # ---- kill -9 during each request
 
+sub left { return sql($node, 'select count(*) from musicverse.partner_sign_outs'); }
+
 foreach my $step (qw(token me))
 {
 	$partners->forget;
@@ -164,6 +166,8 @@ foreach my $step (qw(token me))
 	wait_account($node, $who, $step eq 'token' ? 'needs_login' : 'connected');
 	is(cloud()->{code_reuses}, $step eq 'token' ? 1 : 0, "killed at $step: it is asked once more, and ends");
 	sql($node, "select musicverse.partner_disconnect('soundcloud', '$who')");
+	# which may ask for a token as well
+	wait_for(sub { left() == 0 }, 60, 'the partner to be told');
 }
 log_in($node, $partners, $user);
 faults($partners, { on => 'token', mode => 'hang', count => 1 });
@@ -175,8 +179,6 @@ wait_for(sub { (eval { use_account($user) } // '') eq 'ready' }, 60, 'the token 
 is(join(' ', @{ cloud() }{qw(refreshes refresh_reuses)}), '1 0', 'killed before the token was spent: it is spent once');
 
 # ---- disconnecting
-
-sub left { return sql($node, 'select count(*) from musicverse.partner_sign_outs'); }
 
 sub disconnect
 {
