@@ -359,8 +359,9 @@ $sftp->new_host_key;
 $sftp->run;
 put($lame, name('2026-06', '1of1', '20261102T100000'), report('L3', 5));
 sql($node, q{select musicverse.advance_clock('10 minutes'), musicverse.fetch_reports('lame')});
-wait_for_sql($node, q{select failures > 0 from musicverse.report_folders where partner = 'lame'}, 't', 60, 'the refusal');
-like(sql($node, q{select last_error from musicverse.report_folders where partner = 'lame'}), qr/host key/i, 'a server with another host key is not asked');
+# a look that was under way broke off
+wait_for_sql($node, q{select last_error ~* 'host key' from musicverse.report_folders where partner = 'lame'}, 't', 60, 'the refusal');
+pass('a server with another host key is not asked');
 is(logged(qr/partner "lame" could not be asked for sales reports: .*host key/i) > 0, 1, 'which the log tells');
 is(sql($node, q{select count(*) from musicverse.report_files where partner = 'lame' and state = 'waiting'}), 0, 'nothing of it is known');
 is(sql($node, q{select paused_at is null from musicverse.partners where name = 'lame'}), 't', 'the partner is not paused');
