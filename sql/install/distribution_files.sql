@@ -56,14 +56,16 @@ comment on function _is_in_doubt(distribution_work) is
 create function _wants_files(w distribution_work) returns boolean
 language plpgsql stable set search_path = musicverse, pg_catalog, pg_temp as $$
 begin
-    if _is_in_doubt(w) or w.verifies is not null or w.goal <> 'deliver'
+    if w.verifies is not null or w.goal <> 'deliver'
         -- unless the partner wants all of them once more, when they may have been forgotten here
         or w.delivered_revision is not distinct from w.revision and w.state ->> 'resend' is distinct from 'all' then
         return false;
+    elsif (w.files ->> 'revision')::int is not distinct from w.revision and w.files -> 'media' = '[]' then
+        return false;
+    elsif _is_in_doubt(w) then
+        return false;
     elsif (w.files ->> 'revision')::int is distinct from w.revision then
         return true;
-    elsif w.files -> 'media' = '[]' then
-        return false;
     end if;
     return exists (select from jsonb_array_elements_text(w.files -> 'media') i where _media_path(i::uuid) is null);
 end

@@ -268,9 +268,10 @@ static const MvErrand account_errand = {judge_account, write_account};
 /* ---- claiming */
 
 static void
-put_off(const MvJob *job, const char *problem)
+put_off(MvDistExchange *exchange, const char *problem)
 {
 	static SPIPlanPtr plan = NULL;
+	const MvJob *job = &exchange->job;
 	Oid			types[3] = {TEXTOID, UUIDOID, TEXTOID};
 	Datum		values[3] = {CStringGetTextDatum(job->partner), uuid_of(job->user_id), 0};
 
@@ -279,7 +280,7 @@ put_off(const MvJob *job, const char *problem)
 	mv_worker_execute(&plan, "select musicverse._put_off_account($1, $2, $3)", 3, types, values, problem != NULL ? NULL : "  n");
 }
 
-/* Records what is asked, and prepares it. */
+/* Records what is asked, and prepares it. Without a step there is nothing to ask. */
 static void
 begin_account(MvDistExchange *exchange, void *arg)
 {
@@ -291,6 +292,11 @@ begin_account(MvDistExchange *exchange, void *arg)
 	Datum		value;
 	Jsonb	   *secrets;
 
+	if (exchange->step[0] == '\0')
+	{
+		put_off(exchange, NULL);
+		return;
+	}
 	exchange->timeout_ms = exchange->partner->timeout_ms;
 	values[3] = Int32GetDatum((int32) exchange->timeout_ms);
 	mv_worker_execute(&plan, "select musicverse._begin_account($1, $2, $3, $4)", 4, types, values, NULL);
@@ -305,23 +311,6 @@ begin_account(MvDistExchange *exchange, void *arg)
 		mv_account_ask_for_tokens(exchange, secrets);
 	exchange->url = exchange->request.url != NULL ? pstrdup(exchange->request.url) :
 		psprintf("%s%s", job->base_url, exchange->request.path);
-}
-
-/* False when there is nothing to ask, or it can't be. */
-static bool
-begin_claimed(MvDistExchange *exchange)
-{
-	MemoryContext old = MemoryContextSwitchTo(exchange->context);
-	char	   *problem = NULL;
-
-	if (exchange->step[0] != '\0')
-		problem = mv_dist_guarded(begin_account, exchange, NULL);
-	if (problem != NULL)
-		mv_asker_note_error(problem);
-	if (problem != NULL || exchange->step[0] == '\0')
-		put_off(&exchange->job, problem);
-	MemoryContextSwitchTo(old);
-	return problem == NULL && exchange->step[0] != '\0';
 }
 
 bool
@@ -346,10 +335,7 @@ mv_account_claim(MvPartner *partner, int slots, TimestampTz now)
 		exchange->generation = DatumGetInt64(SPI_getbinval(table->vals[i], table->tupdesc, 3, &isnull));
 		if (step != NULL)
 			strlcpy(exchange->step, step, sizeof(exchange->step));
-		if (begin_claimed(exchange))
-			mv_dist_begun(exchange);
-		else
-			mv_dist_free_exchange(exchange);
+		mv_dist_begin(exchange, begin_account, NULL, put_off);
 	}
 	SPI_freetuptable(table);
 	return n == (uint64) slots;

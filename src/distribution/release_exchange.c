@@ -284,6 +284,29 @@ mv_dist_begun(MvDistExchange *exchange)
 	mv_dist.in_flight++;
 }
 
+/*
+ * Begins what was claimed: a step that was recorded is sent after the commit,
+ * and where there is none the exchange goes. What raises is undone, and put off.
+ */
+void
+mv_dist_begin(MvDistExchange *exchange, void (*begin) (MvDistExchange *exchange, void *arg), void *arg,
+			  void (*put_off) (MvDistExchange *exchange, const char *why))
+{
+	MemoryContext old = MemoryContextSwitchTo(exchange->context);
+	char	   *problem = mv_dist_guarded(begin, exchange, arg);
+
+	if (problem != NULL)
+	{
+		mv_asker_note_error(problem);
+		put_off(exchange, problem);
+	}
+	MemoryContextSwitchTo(old);
+	if (problem != NULL || exchange->step[0] == '\0')
+		mv_dist_free_exchange(exchange);
+	else
+		mv_dist_begun(exchange);
+}
+
 /* A claimed row as an exchange */
 static MvDistExchange *
 take_work(HeapTuple row, TupleDesc desc, MvPartner *partner, TimestampTz now)

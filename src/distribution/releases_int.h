@@ -144,6 +144,8 @@ extern TimestampTz mv_dist_next_due(void);
 extern bool mv_dist_claim(MvPartner *partner, int slots, TimestampTz now);
 extern MvDistExchange *mv_dist_exchange(MvPartner *partner, const MvErrand *errand, TimestampTz now);
 extern void mv_dist_begun(MvDistExchange *exchange);
+extern void mv_dist_begin(MvDistExchange *exchange, void (*begin) (MvDistExchange *exchange, void *arg), void *arg,
+						  void (*put_off) (MvDistExchange *exchange, const char *why));
 extern void mv_dist_start_begun(TimestampTz now);
 extern void mv_dist_drop_begun(void);
 extern void mv_dist_collect(TimestampTz now);

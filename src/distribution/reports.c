@@ -293,11 +293,11 @@ static const MvErrand report_errand = {judge_report, write_report, true};
 /* ---- claiming */
 
 static void
-put_off(const MvJob *job, const char *why)
+put_off(MvDistExchange *exchange, const char *why)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[2] = {UUIDOID, TEXTOID};
-	Datum		values[2] = {UUIDPGetDatum(&job->id), CStringGetTextDatum(why)};
+	Datum		values[2] = {UUIDPGetDatum(&exchange->job.id), CStringGetTextDatum(why)};
 
 	mv_worker_execute(&plan, "select musicverse._settle_report($1, 0, $2, null, null, null)", 2, types, values, NULL);
 }
@@ -335,7 +335,6 @@ mv_report_claim(MvPartner *partner, TimestampTz now)
 	MvDistExchange *exchange;
 	MemoryContext old;
 	char	   *path;
-	char	   *problem;
 	bool		isnull;
 
 	mv_worker_execute(&plan, "select id, step, path from musicverse._claim_report($1)", 1, types, values, NULL);
@@ -351,15 +350,6 @@ mv_report_claim(MvPartner *partner, TimestampTz now)
 	strlcpy(exchange->step, SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 2), sizeof(exchange->step));
 	path = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 3);
 	SPI_freetuptable(SPI_tuptable);
-	problem = mv_dist_guarded(begin_report, exchange, path);
-	if (problem != NULL)
-	{
-		mv_asker_note_error(problem);
-		put_off(&exchange->job, problem);
-	}
 	MemoryContextSwitchTo(old);
-	if (problem != NULL)
-		mv_dist_free_exchange(exchange);
-	else
-		mv_dist_begun(exchange);
+	mv_dist_begin(exchange, begin_report, path, put_off);
 }

@@ -91,22 +91,11 @@ write_sign_out(MvDistExchange *exchange, const MvOutcome *outcome)
 
 static const MvErrand sign_out_errand = {judge_sign_out, write_sign_out};
 
-/* False when nothing can be asked: then the tokens go as well. */
-static bool
-begin_claimed(MvDistExchange *exchange)
+/* Nothing can be asked: then the tokens go as well. */
+static void
+give_up(MvDistExchange *exchange, const char *why)
 {
-	MemoryContext old = MemoryContextSwitchTo(exchange->context);
-	char	   *problem;
-
-	exchange->timeout_ms = Min(exchange->partner->timeout_ms, LONGEST_MS);
-	problem = mv_dist_guarded(begin, exchange, NULL);
-	if (problem != NULL)
-	{
-		mv_asker_note_error(problem);
-		settle(exchange->generation, "ours", NULL);
-	}
-	MemoryContextSwitchTo(old);
-	return problem == NULL;
+	settle(exchange->generation, "ours", NULL);
 }
 
 bool
@@ -128,10 +117,8 @@ mv_sign_out_claim(MvPartner *partner, int slots, TimestampTz now)
 
 		exchange->generation = DatumGetInt64(SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull));
 		exchange->job.user_id = MemoryContextStrdup(exchange->context, SPI_getvalue(table->vals[i], table->tupdesc, 2));
-		if (begin_claimed(exchange))
-			mv_dist_begun(exchange);
-		else
-			mv_dist_free_exchange(exchange);
+		exchange->timeout_ms = Min(partner->timeout_ms, LONGEST_MS);
+		mv_dist_begin(exchange, begin, NULL, give_up);
 	}
 	SPI_freetuptable(table);
 	return n == (uint64) slots;

@@ -161,11 +161,11 @@ static const MvErrand sync_errand = {judge_sync, write_sync};
 /* ---- claiming */
 
 static void
-put_off(const MvJob *job, const char *why)
+put_off(MvDistExchange *exchange, const char *why)
 {
 	static SPIPlanPtr plan = NULL;
 	Oid			types[2] = {UUIDOID, TEXTOID};
-	Datum		values[2] = {UUIDPGetDatum(&job->id), CStringGetTextDatum(why)};
+	Datum		values[2] = {UUIDPGetDatum(&exchange->job.id), CStringGetTextDatum(why)};
 
 	mv_worker_execute(&plan, "select musicverse._put_off_sync($1, $2)", 2, types, values, NULL);
 }
@@ -183,7 +183,7 @@ take_token(const MvSync *sync, MvDistExchange *exchange)
 	mv_account_use(job->partner, job->user_id, &account);
 	if (account.tokens == NULL)
 	{
-		put_off(job, account.state);
+		put_off(exchange, account.state);
 		return false;
 	}
 	exchange->generation = account.generation;
@@ -243,19 +243,8 @@ mv_sync_claim(MvPartner *partner, int slots, TimestampTz now)
 	{
 		char	   *page;
 		MvDistExchange *exchange = take_sync(table->vals[i], table->tupdesc, partner, now, &page);
-		MemoryContext old = MemoryContextSwitchTo(exchange->context);
-		char	   *problem = mv_dist_guarded(begin_sync, exchange, page);
 
-		if (problem != NULL)
-		{
-			mv_asker_note_error(problem);
-			put_off(&exchange->job, problem);
-		}
-		MemoryContextSwitchTo(old);
-		if (problem != NULL || exchange->step[0] == '\0')
-			mv_dist_free_exchange(exchange);
-		else
-			mv_dist_begun(exchange);
+		mv_dist_begin(exchange, begin_sync, page, put_off);
 	}
 	SPI_freetuptable(table);
 	return n == (uint64) slots;
